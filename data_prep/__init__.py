@@ -1,0 +1,1 @@
+"""Audio to store: the four views of every clip of a dataset, in one HDF5 file."""

@@ -1,0 +1,23 @@
+"""ESC-10: the 400 clips and 10 classes of ESC-50 that are marked `esc10`, same folds. CC BY 3.0.
+
+Takes a folder of ESC-10 alone or of all ESC-50, in ESC-50's layout.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data_prep.datasets import esc50
+from data_prep.datasets.base import Index
+from multiview.errors import InputError
+
+SAMPLE_RATE = esc50.SAMPLE_RATE
+
+
+def index(audio: Path | None) -> Index:
+    """The clips of ESC-10 below `audio`."""
+    folder, rows = esc50.read_table(audio)
+    marked = rows["esc10"].astype(str).str.strip().str.lower() == "true"
+    if not marked.any():
+        raise InputError(f"{folder.parent}: expected rows with esc10 = True in meta/esc50.csv, found none")
+    return esc50.make_index(folder, rows[marked])

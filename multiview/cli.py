@@ -1,0 +1,169 @@
+"""`multiview`: train, evaluate, report and predict."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from multiview.errors import InputError, exit_status
+from multiview.names import SYSTEMS
+from multiview.settings import PRECISIONS, PRESETS, make_settings
+
+# Read by the libraries when Keras is first imported, which the commands below do.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
+def _train(args: argparse.Namespace) -> None:
+    from multiview.store import Store
+
+    store = Store(args.store)
+    settings = make_settings(
+        store,
+        args.system,
+        args.fold,
+        args.preset,
+        epochs=args.epochs,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        window=args.window,
+        evaluation_interval=args.evaluation_interval,
+        precision=args.precision,
+    )
+    settings.check_store(store)
+
+    from multiview.blending import DivergedError
+    from multiview.evaluation import evaluate
+    from multiview.training import train
+
+    try:
+        run = train(store, settings, args.run)
+    except DivergedError as error:
+        raise InputError(
+            f"training stopped: {error}; the last good state is kept in {args.run}, "
+            "a lower --learning-rate in another --run may help"
+        ) from error
+    if not run.metrics.exists():
+        evaluate(run)
+    _print_metrics(run)
+
+
+def _print_metrics(run) -> None:
+    metrics = json.loads(run.metrics.read_text())
+    scores = ", ".join(f"{name} {100 * value:.2f} %" for name, value in metrics["accuracy"].items())
+    print(f"{run.path}: {metrics['clips']} test clips of fold {metrics['fold']}: {scores}")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from multiview.evaluation import evaluate
+    from multiview.runs import Run
+
+    runs = [Run(path) for path in args.runs]
+    for run in runs:
+        run.read()
+    for run in runs:
+        evaluate(run)
+        _print_metrics(run)
+
+
+def _report(args: argparse.Namespace) -> None:
+    from multiview.report import report
+
+    report(args.directory)
+
+
+def _predict(args: argparse.Namespace) -> None:
+    from multiview.prediction import Predictor
+
+    predictor = Predictor(args.model)
+    for path in args.audio:
+        probabilities = predictor.predict_file(path)
+        top = sorted(probabilities.items(), key=lambda item: -item[1])[: args.top]
+        if args.json:
+            print(json.dumps({"file": str(path), "classes": dict(top)}))
+        else:
+            print(path)
+            for name, probability in top:
+                print(f"  {probability:6.1%}  {name}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("multiview", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, function, text: str, example: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(function=function)
+        return command
+
+    train = add(
+        "train",
+        _train,
+        "Train one system on one fold, test it, or continue where it stopped.",
+        "multiview train stores/esc10_22050.h5 --system multiview --fold 1 --preset small \\\n"
+        "      --run results/esc10/small/multiview/fold1",
+    )
+    train.add_argument("store", type=Path, metavar="STORE", help="made by multiview-prepare")
+    train.add_argument("--system", required=True, choices=SYSTEMS)
+    train.add_argument("--fold", required=True, type=int, metavar="N", help="the fold to test on")
+    train.add_argument("--preset", required=True, choices=PRESETS)
+    train.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run directory")
+    train.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
+    for option, kind, text in (
+        ("--epochs", int, "E of the schedule"),
+        ("--batch-size", int, "segments a step"),
+        ("--learning-rate", float, "after the warm-up"),
+        ("--window", int, "W of Algorithm 1, in evaluations"),
+        ("--evaluation-interval", int, "steps from one evaluation to the next; an epoch by default"),
+    ):
+        train.add_argument(option, type=kind, metavar="X" if kind is float else "N", help=f"{text}; the preset's")
+    train.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the arithmetic (float32)")
+
+    evaluate = add(
+        "evaluate",
+        _evaluate,
+        "Test the kept model of runs again.",
+        "multiview evaluate results/esc10/small/*/fold1",
+    )
+    evaluate.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+
+    report = add(
+        "report",
+        _report,
+        "Table 3 and Figure 2 from the runs below a directory.",
+        "multiview report results/esc10/small",
+    )
+    report.add_argument("directory", type=Path, metavar="DIR", help="with SYSTEM/foldN runs below it")
+
+    predict = add(
+        "predict",
+        _predict,
+        "Classes of sound files, most probable first.",
+        "multiview predict results/esc10/small/multiview/fold1 clip.wav --top 3",
+    )
+    predict.add_argument("model", type=Path, metavar="RUN")
+    predict.add_argument("audio", nargs="+", type=Path, metavar="AUDIO")
+    predict.add_argument("--top", type=int, default=3, metavar="N", help="classes to print (3)")
+    predict.add_argument("--json", action="store_true", help="one object a line")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `multiview`."""
+    args = _parser().parse_args(argv)
+    return exit_status("multiview", lambda: args.function(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

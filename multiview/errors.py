@@ -1,0 +1,43 @@
+"""The one error class for mistakes a user can mend, and how the commands show it."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+
+
+class InputError(Exception):
+    """Bad input: the message says what was expected, what was found and what to do."""
+
+
+def exit_status(program: str, command: Callable[[], int | None]) -> int:
+    """Run `command`; turn a user's mistake into one line on stderr and status 1.
+
+    Parameters
+    ----------
+    program : str
+        Name that starts the line.
+    command : callable
+        Returns an exit status, or None for 0.
+
+    Returns
+    -------
+    int
+        0 on success, 1 on failure, 130 when interrupted.
+    """
+    try:
+        return command() or 0
+    except InputError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; the same command continues", file=sys.stderr)
+        return 130
+    except OSError as error:
+        # A full disk reaches us as any of these, through HDF5 without its errno attribute.
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(
+            f"errno = {number}" in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        )
+        advice = "; free some disk space and repeat the command, nothing finished is lost" if full else ""
+        print(f"{program}: error: {' '.join(str(error).split())}{advice}", file=sys.stderr)
+    return 1

@@ -1,0 +1,204 @@
+"""A run directory: the files of one system trained on one fold, and what `run.json` says of them."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import platform
+import resource
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import filelock
+
+from multiview.errors import InputError
+from multiview.files import read_json, write_json
+from multiview.settings import Settings
+from multiview.store import Store
+
+if TYPE_CHECKING:
+    import keras
+
+PACKAGES = ("tensorflow", "jax", "keras", "numpy", "h5py", "librosa", "spafe")
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def _commit() -> str | None:
+    """Commit of the code, with a + if it was changed since; None outside a checkout."""
+    git = ("git", "-C", str(Path(__file__).parent))
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no", "..", ":!../results"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def _machine() -> dict:
+    import keras
+
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), processor)
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "devices": [str(device) for device in keras.distribution.list_devices()],
+        "backend": keras.backend.backend(),
+    }
+
+
+class Run:
+    """Paths and record of one run directory."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.record = self.path / "run.json"
+        self.history = self.path / "history.csv"
+        self.model = self.path / "model.keras"
+        self.checkpoint = self.path / "checkpoint.h5"
+        self.predictions = self.path / "predictions.h5"
+        self.metrics = self.path / "metrics.json"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory; the lock goes with the process, however that ends.
+
+        Raises
+        ------
+        InputError
+            If another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(self.path / "run.lock", timeout=0):
+                yield
+        except filelock.Timeout as error:
+            raise InputError(f"{self.path} is being trained by another process; wait for it") from error
+
+    def read(self) -> dict:
+        """Content of `run.json`.
+
+        Raises
+        ------
+        InputError
+            If the directory holds no run.
+        """
+        if not self.record.is_file():
+            raise InputError(f"expected a run directory with a run.json, found none at {self.path}")
+        try:
+            return read_json(self.record)
+        except ValueError as error:
+            raise InputError(f"{self.record} is damaged ({error}); delete {self.path} and train again") from error
+
+    def update(self, **changes) -> None:
+        """Change entries of `run.json`; the time and the peak memory so far are added."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        write_json(self.record, {**self.read(), **changes, "updated": _now(), "peak_memory_mib": round(peak)})
+
+    def begin(self, store: Store, settings: Settings) -> bool:
+        """Write `run.json`, or check that the run that is there is this one; True if it is trained.
+
+        Raises
+        ------
+        InputError
+            If the directory holds another run, with what differs.
+        """
+        wanted = {
+            "settings": asdict(settings),
+            "store": {
+                "path": store.relative_to(self.path),
+                "dataset": store.dataset,
+                "sample_rate": store.sample_rate,
+                "fingerprint": store.fingerprint,
+                "classes": store.classes,
+            },
+        }
+        if self.record.exists():
+            found = self.read()
+            pairs = [("fingerprint", wanted["store"]["fingerprint"], found["store"]["fingerprint"])]
+            pairs += [
+                (key, value, found["settings"].get(key)) for key, value in wanted["settings"].items()
+            ]
+            differing = [
+                f"{key} {there} instead of {here}" for key, here, there in pairs if here != there
+            ]
+            if differing:
+                raise InputError(
+                    f"{self.path} holds another run: {'; '.join(differing)}; name another --run or delete it"
+                )
+            if self.model.exists():
+                return True
+            self.update(status="running", store=wanted["store"])
+        else:
+            write_json(
+                self.record,
+                {
+                    **wanted,
+                    "status": "running",
+                    "started": _now(),
+                    "commit": _commit(),
+                    "software": _versions(),
+                    "machine": _machine(),
+                },
+            )
+        return False
+
+    def store(self) -> Store:
+        """The store the run was trained on.
+
+        Raises
+        ------
+        InputError
+            If it is gone, or its content is no longer what it was.
+        """
+        recorded = self.read()["store"]
+        store = Store(Path(os.path.normpath(self.path / recorded["path"])))
+        if store.fingerprint != recorded["fingerprint"]:
+            raise InputError(
+                f"{store.path} changed since {self.path} was trained: expected fingerprint "
+                f"{recorded['fingerprint'][:12]}, found {store.fingerprint[:12]}"
+            )
+        return store
+
+    def load_model(self) -> keras.Model:
+        """The kept model.
+
+        Raises
+        ------
+        InputError
+            If the run has none yet, or the file is damaged.
+        """
+        import keras
+
+        import multiview.networks  # noqa: F401  registers the layers
+
+        if not self.model.is_file():
+            raise InputError(f"{self.path} has no model.keras yet; finish it with multiview train")
+        try:
+            return keras.saving.load_model(self.model)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise InputError(f"{self.model} cannot be loaded ({reason}); train again") from error

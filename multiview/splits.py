@@ -1,0 +1,112 @@
+"""Who trains, who validates, who tests: the folds of a store and the paper's validation draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from multiview.errors import InputError
+from multiview.store import Store
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What Sec. 3.1.3 sets for a dataset."""
+
+    epochs: int  # E
+    # Sources of each class drawn for validation: a number, or a share of those there are.
+    validation_sources: int | float
+
+
+PROTOCOLS = {
+    "esc50": Protocol(epochs=3000, validation_sources=2),
+    "esc10": Protocol(epochs=3000, validation_sources=2),
+    "dcase2016": Protocol(epochs=1500, validation_sources=0.1),
+    "gtzan": Protocol(epochs=1500, validation_sources=0.1),
+}
+DEFAULT_PROTOCOL = Protocol(epochs=1500, validation_sources=0.1)
+
+
+def protocol(dataset: str) -> Protocol:
+    """The paper's protocol for a dataset, or GTZAN's for one that the paper does not know."""
+    return PROTOCOLS.get(dataset, DEFAULT_PROTOCOL)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a store, each an int64 array in ascending order.
+
+    `monitor` is the fixed subset of `train` on which the training loss of Eq. (4) is measured.
+    """
+
+    train: np.ndarray
+    monitor: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def folds(store: Store) -> list[int]:
+    """Folds that can be tested: one where an evaluation set is given, else those of the clips."""
+    if (store.splits == "evaluation").any():
+        return [1]
+    return sorted({int(fold) for fold in store.folds} - {0})
+
+
+def make_split(store: Store, fold: int, seed: int) -> Split:
+    """The split of one fold; the same seed gives every system the same one.
+
+    Validation takes whole sources, drawn from each class, and `monitor` as many training clips of
+    each class as validation has.
+
+    Raises
+    ------
+    InputError
+        If the store has no such fold, or a class has no clip left to train on.
+    """
+    known = folds(store)
+    if fold not in known:
+        raise InputError(
+            f"{store.path} has the folds {', '.join(map(str, known)) or 'none'}, not fold {fold}; "
+            "choose one of them"
+        )
+    held_out = store.splits == "evaluation"
+    test = held_out if held_out.any() else store.folds == fold
+    if set(store.sources[test]) & set(store.sources[~test]):
+        shared = sorted(set(store.sources[test]) & set(store.sources[~test]))
+        raise InputError(
+            f"{store.path}: source {shared[0]!r} is both in the test and in the training clips of "
+            f"fold {fold} ({len(shared)} such sources); give each source one fold"
+        )
+
+    rng = np.random.default_rng([seed, fold])
+    drawn: set[str] = set()
+    wanted = protocol(store.dataset).validation_sources
+    for label in range(len(store.classes)):
+        sources = np.unique(store.sources[~test & (store.labels == label)])
+        count = wanted if isinstance(wanted, int) else max(1, round(wanted * len(sources)))
+        drawn.update(rng.permutation(sources)[: min(count, len(sources) - 1)] if len(sources) else ())
+    validation = ~test & np.isin(store.sources, list(drawn))
+    train = ~test & ~validation
+
+    monitor = []
+    for label, name in enumerate(store.classes):
+        rows = np.flatnonzero(train & (store.labels == label))
+        if not len(rows):
+            raise InputError(
+                f"{store.path}: class {name!r} has no clip to train on in fold {fold}; every class "
+                "needs clips of at least two sources outside each fold"
+            )
+        count = min(len(rows), int((validation & (store.labels == label)).sum()))
+        monitor.extend(rng.choice(rows, count, replace=False))
+    if not validation.any():
+        raise InputError(
+            f"{store.path}: no source can be spared for validation in fold {fold}; every class "
+            "needs clips of at least two sources outside each fold"
+        )
+    return Split(
+        train=np.flatnonzero(train),
+        monitor=np.sort(np.array(monitor, dtype=np.int64)),
+        validation=np.flatnonzero(validation),
+        test=np.flatnonzero(test),
+    )

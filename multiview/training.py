@@ -1,0 +1,312 @@
+"""Training of one system on one fold (Sec. 3.1.3): schedule, fit, keep the best, resume."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from data_prep.views import BANDS, geometry
+from multiview import evaluation
+from multiview.blending import AdaptiveBlending, AdaptiveWeights, DivergedError
+from multiview.errors import InputError
+from multiview.files import replacing
+from multiview.names import SYSTEMS
+from multiview.networks import BlendedModel, build_network
+from multiview.runs import Run
+from multiview.segments import cut, random_starts
+from multiview.settings import Settings
+from multiview.splits import Split, make_split
+from multiview.store import Store
+
+DEVIATION_FLOOR = 0.1  # dB; a bin that never changes in training must not blow up in use
+CHECKPOINT_SHARE = 0.03  # of the training time, at most, goes into writing checkpoints
+
+
+def learning_rate_schedule(settings: Settings, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """`Settings.learning_rate_at` as a schedule over training steps."""
+    rates = [settings.learning_rate_at(epoch) for epoch in range(1, settings.epochs + 1)]
+    changes = [epoch for epoch in range(1, settings.epochs) if rates[epoch] != rates[epoch - 1]]
+    if not changes:
+        return keras.optimizers.schedules.ExponentialDecay(rates[0], 1, 1.0)
+    return keras.optimizers.schedules.PiecewiseConstantDecay(
+        [epoch * steps_per_epoch - 1 for epoch in changes],  # the last step at the old rate
+        [rates[0], *(rates[epoch] for epoch in changes)],
+    )
+
+
+def bin_statistics(store: Store, clips: np.ndarray, view: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each frequency bin of a view over `clips`; dB, float64 [64]."""
+    total, square, frames = np.zeros(BANDS), np.zeros(BANDS), 0
+    for clip in clips:
+        begin, end = store.offsets[view][clip : clip + 2]
+        values = np.asarray(store.values[view][begin:end], np.float64)
+        total, square, frames = total + values.sum(0), square + (values**2).sum(0), frames + len(values)
+    mean = total / frames
+    deviation = np.sqrt(np.maximum(square / frames - mean**2, 0))
+    return mean, np.maximum(deviation, DEVIATION_FLOOR)
+
+
+class TrainingSegments(keras.utils.PyDataset):
+    """Batches from one evaluation to the next: each epoch shows one random segment of every clip.
+
+    What step `n` sees follows from the seed, the fold and `n` alone, so every system sees the same
+    segments and a continued run the same ones as an undisturbed one.
+    """
+
+    def __init__(self, store: Store, clips: np.ndarray, settings: Settings, evaluations: int = 0) -> None:
+        super().__init__()
+        self.store, self.clips, self.settings = store, clips, settings
+        self.size = geometry(store.sample_rate)
+        self.lasts = evaluation.last_starts(store, clips)
+        self.steps_per_epoch = math.ceil(len(clips) / settings.batch_size)
+        self.interval = settings.evaluation_interval or self.steps_per_epoch
+        self.evaluations = evaluations  # done so far
+        self._epoch = functools.lru_cache(maxsize=4)(self._draw_epoch)
+
+    def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([self.settings.seed, self.settings.fold, epoch])
+        return rng.permutation(len(self.clips)), random_starts(self.lasts, rng)
+
+    def __len__(self) -> int:
+        return self.interval
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        epoch, batch = divmod(self.evaluations * self.interval + index, self.steps_per_epoch)
+        order, starts = self._epoch(epoch)
+        rows = order[batch * self.settings.batch_size : (batch + 1) * self.settings.batch_size]
+        clips, (views, _) = self.clips[rows], SYSTEMS[self.settings.system]
+        segments = cut(self.store.values, self.store.offsets, self.size, views, clips, starts[rows])
+        return segments, self.store.labels[clips]
+
+    def on_epoch_end(self) -> None:
+        self.evaluations += 1
+
+
+class MeasureLosses(keras.callbacks.Callback):
+    """Add each branch's training-subset loss, validation loss and validation accuracy to the logs.
+
+    Both sets are measured in inference mode on the same evenly spaced segments every time; the
+    accuracy is that of clips.
+    """
+
+    def __init__(self, store: Store, split: Split, batch_size: int) -> None:
+        super().__init__()
+        self.store, self.split, self.batch_size = store, split, batch_size
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.on_epoch_end(-1, logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        for name, clips in (("train", self.split.monitor), ("val", self.split.validation)):
+            segments = evaluation.even_segments(self.store, clips, most=evaluation.MONITOR_SEGMENTS)
+            outputs = evaluation.predict_segments(self.model, self.store, segments, self.batch_size)
+            labels = self.store.labels[segments.clips]
+            for branch, probabilities in outputs.items():
+                logs[f"{name}_loss_{branch}"] = evaluation.cross_entropy(probabilities, labels)
+                if name == "val":
+                    by_clip = evaluation.average_by_clip(probabilities, segments.clips)
+                    logs[f"val_accuracy_{branch}"] = evaluation.accuracy(by_clip, self.store.labels[clips])
+
+
+class Recorder(keras.callbacks.Callback):
+    """Write `history.csv`, hold the best model so far, and write checkpoints that training resumes from.
+
+    A checkpoint is one file: every variable of the model and the optimizer, those of the best model,
+    and all rows of the history, from which the state of Algorithm 1 follows.
+    """
+
+    def __init__(self, run: Run, settings: Settings, branches: tuple[str, ...], steps_per_epoch: int) -> None:
+        super().__init__()
+        self.run, self.settings, self.steps_per_epoch = run, settings, steps_per_epoch
+        self.interval = settings.evaluation_interval or steps_per_epoch
+        self.columns = ["evaluation", "epoch", "step", "learning_rate"] + [
+            f"{column}_{branch}"
+            for branch in branches
+            for column in ("train_loss", "val_loss", "val_accuracy", "weight")
+        ]
+        self.selected_by = f"val_accuracy_{branches[-1]}"  # the joint branch where there is one
+        self.rows: list[dict] = []
+        self.best: list[np.ndarray] = []
+        self.best_row: dict = {}
+        self.seconds = 0.0
+        self._clock = time.monotonic()
+        self._cost = 0.0  # of all checkpoints so far, in seconds
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self._write_rows()
+        if not self.rows:
+            self._record(0, logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._record(epoch + 1, logs)
+
+    def _record(self, evaluation_number: int, logs: dict) -> None:
+        step = evaluation_number * self.interval
+        epoch = step // self.steps_per_epoch
+        row = {
+            "evaluation": evaluation_number,
+            "epoch": epoch,
+            "step": step,
+            "learning_rate": self.settings.learning_rate_at(min(max(epoch, 1), self.settings.epochs)),
+            **logs,
+        }
+        self.rows.append({column: row[column] for column in self.columns})
+        with self.run.history.open("a", newline="") as file:
+            csv.DictWriter(file, self.columns).writerow(self.rows[-1])
+        if not self.best or row[self.selected_by] > self.best_row[self.selected_by]:
+            self.best = [np.array(variable) for variable in self.model.variables]
+            self.best_row = self.rows[-1]
+        now = time.monotonic()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
+        if self._cost <= CHECKPOINT_SHARE * self.seconds:
+            self._write_checkpoint()
+            self._cost += time.monotonic() - now
+
+    def _write_rows(self) -> None:
+        with replacing(self.run.history) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def _write_checkpoint(self) -> None:
+        record = {"rows": self.rows, "best_row": self.best_row, "seconds": self.seconds}
+        with replacing(self.run.checkpoint) as temporary, h5py.File(temporary, "w") as file:
+            file["record"] = json.dumps(record)
+            for group, arrays in (
+                ("model", self.model.variables),
+                ("optimizer", self.model.optimizer.variables),
+                ("best", self.best),
+            ):
+                for index, array in enumerate(arrays):
+                    file[f"{group}/{index}"] = np.array(array)
+
+    def resume(self, model: BlendedModel) -> None:
+        """Take up the run's checkpoint, if there is one: the variables of `model`, rows and best model.
+
+        Raises
+        ------
+        InputError
+            If the file is not one of this network's checkpoints.
+        """
+        if not self.run.checkpoint.exists():
+            return
+        try:
+            with h5py.File(self.run.checkpoint, "r") as file:
+                record = json.loads(file["record"].asstr()[()])
+                for group, variables in (
+                    ("model", model.variables),
+                    ("optimizer", model.optimizer.variables),
+                ):
+                    for index, variable in enumerate(variables):
+                        variable.assign(file[f"{group}/{index}"][()])
+                self.best = [file[f"best/{index}"][()] for index in range(len(model.variables))]
+        except (OSError, KeyError, ValueError) as error:
+            raise InputError(
+                f"{self.run.checkpoint} does not continue this run ({error}); delete {self.run.path} to start anew"
+            ) from error
+        self.rows, self.best_row, self.seconds = record["rows"], record["best_row"], record["seconds"]
+
+
+class Progress(keras.callbacks.Callback):
+    """One bar for the whole run, with the time left and the latest validation accuracy."""
+
+    def __init__(self, label: str, steps: int, done: int, branch: str) -> None:
+        super().__init__()
+        self.bar = tqdm(total=steps, initial=done, desc=label, unit="step", smoothing=0.05)
+        self.branch = branch
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.bar.update()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.bar.set_postfix(val_accuracy=f"{logs[f'val_accuracy_{self.branch}']:.3f}")
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self.bar.close()
+
+
+def train(store: Store, settings: Settings, path: str | Path) -> Run:
+    """Train one system on one fold in the run directory `path`, or continue what is there.
+
+    Leaves `run.json`, `history.csv` and `model.keras`. A finished run is left as it is.
+
+    Raises
+    ------
+    InputError
+        If the directory holds another run or is in use, or the settings do not fit the store.
+    DivergedError
+        If a loss is no longer finite; the last checkpoint stays.
+    """
+    settings.check_store(store)
+    run = Run(path)
+    with run.locked():
+        if run.begin(store, settings):
+            print(f"{path} is trained already")
+            return run
+        try:
+            _fit(store, settings, run)
+        except DivergedError as error:
+            run.update(status="failed", reason=str(error))
+            raise
+        except KeyboardInterrupt:
+            run.update(status="interrupted")
+            raise
+    return run
+
+
+def _fit(store: Store, settings: Settings, run: Run) -> None:
+    """Build, fit and save the kept model."""
+    split = make_split(store, settings.fold, settings.seed)
+    views, branches = SYSTEMS[settings.system]
+    keras.utils.set_random_seed(1000 * settings.seed + settings.fold)
+    keras.config.set_dtype_policy(settings.dtype_policy)
+    statistics = {view: bin_statistics(store, split.train, view) for view in views if view != "raw"}
+    network = functools.partial(
+        build_network, settings.system, len(store.classes), store.sample_rate, settings.width, statistics
+    )
+    model, data = network(), TrainingSegments(store, split.train, settings)
+    evaluations = math.ceil(settings.epochs * data.steps_per_epoch / data.interval)
+    model.compile(optimizer=keras.optimizers.Adam(learning_rate_schedule(settings, data.steps_per_epoch)))
+    model.optimizer.build(model.trainable_variables)
+
+    recorder = Recorder(run, settings, branches, data.steps_per_epoch)
+    recorder.resume(model)
+    done = max(len(recorder.rows) - 1, 0)
+    data.evaluations = done
+    # Warm-up in evaluations: those before the warm-up epochs are over.
+    warm_up = math.ceil(settings.warm_up_epochs * data.steps_per_epoch / data.interval)
+    blending = AdaptiveBlending(AdaptiveWeights(branches, settings.window), warm_up)
+    blending.replay(recorder.rows)
+    label = f"{store.dataset} {settings.system} fold {settings.fold}"
+    callbacks = [
+        MeasureLosses(store, split, settings.batch_size),
+        blending,
+        recorder,
+        Progress(label, evaluations * data.interval, done * data.interval, branches[-1]),
+    ]
+    if done < evaluations:
+        model.fit(data, epochs=evaluations, initial_epoch=done, callbacks=callbacks, verbose=0)
+
+    kept = network()
+    for variable, value in zip(kept.variables, recorder.best, strict=True):
+        variable.assign(value)
+    with replacing(run.model) as temporary:
+        kept.save(temporary)
+    run.update(
+        status="trained",
+        parameters=kept.count_params(),
+        clips={name: len(rows) for name, rows in asdict(split).items()},
+        kept={"evaluation": recorder.best_row["evaluation"], "epoch": recorder.best_row["epoch"]},
+        training_seconds=round(recorder.seconds, 1),
+    )
+    run.checkpoint.unlink(missing_ok=True)
