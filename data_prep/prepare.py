@@ -111,8 +111,13 @@ def check_index(dataset: str, index: Index) -> None:
         )
 
 
-def already_prepared(path: Path, dataset: str, sample_rate: int, index: Index) -> bool:
+def already_prepared(path: Path, dataset: str, sample_rate: int | None, index: Index | None) -> bool:
     """Whether `path` is the store that was asked for; refuse a different one.
+
+    Parameters
+    ----------
+    sample_rate, index
+        Where None, the store's own is taken.
 
     Raises
     ------
@@ -126,13 +131,13 @@ def already_prepared(path: Path, dataset: str, sample_rate: int, index: Index) -
         ("dataset", dataset, store.dataset),
         ("sample rate", sample_rate, store.sample_rate),
     ):
-        if expected != found:
+        if expected not in (None, found):
             raise InputError(
                 f"{path} exists: expected {what} {expected}, found {found}; name another --store or delete it"
             )
-    expected = {
-        (c.id, c.label, c.fold, c.split, c.source) for c in index.clips if c.id not in store.left_out
-    }
+    if index is None:
+        return True
+    expected = {(c.id, c.label, c.fold, c.split, c.source) for c in index.clips if c.id not in store.left_out}
     found = {(c.id, c.label, c.fold, c.split, c.source) for c in store.clips()}
     if expected != found or list(index.classes) != store.classes:
         raise InputError(
@@ -150,13 +155,8 @@ def prepare(
     *,
     jobs: int = 1,
     allow_missing: bool = False,
-) -> list[str]:
-    """Extract the views of the clips of `index` and write them to `store`.
-
-    Returns
-    -------
-    list of str
-        Names of the clips that were left out because they could not be read.
+) -> None:
+    """Extract the views of the clips of `index` and write them to `store`; name what cannot be read.
 
     Raises
     ------
@@ -165,8 +165,7 @@ def prepare(
     """
     check_index(dataset, index)
     if already_prepared(store, dataset, sample_rate, index):
-        print(f"{store} is there already, with all {len(index.clips)} clips")
-        return []
+        return
     parts = Parts(store, sample_rate)
     unreadable = parts.extract(list(index.clips), jobs)
     for name, why in unreadable.items():
@@ -183,16 +182,12 @@ def prepare(
         dataset=dataset,
         sample_rate=sample_rate,
         classes=index.classes,
-        clips=[
-            Clip(clip.id, clip.label, clip.fold, clip.split, clip.source, parts.samples(clip))
-            for clip in clips
-        ],
+        clips=[Clip(clip.id, clip.label, clip.fold, clip.split, clip.source, parts.samples(clip)) for clip in clips],
         features=tqdm(parts.load(clips), total=len(clips), desc="store", unit="clip"),
         software={package: version(package) for package in SOFTWARE},
         left_out=list(unreadable),
     )
     shutil.rmtree(parts.folder)
-    return list(unreadable)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -206,9 +201,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("dataset", choices=DATASETS, help="folder: one sub-folder a class; demo: synthesised")
     parser.add_argument("--audio", type=Path, metavar="DIR", help="folder with the dataset")
     parser.add_argument("--store", type=Path, required=True, metavar="FILE.h5", help="the store to write")
-    parser.add_argument(
-        "--sample-rate", type=int, choices=sorted(GEOMETRIES), help="Hz; the dataset's own by default"
-    )
+    parser.add_argument("--sample-rate", type=int, choices=sorted(GEOMETRIES), help="Hz; the dataset's own by default")
     parser.add_argument("--jobs", type=int, default=joblib.cpu_count(), metavar="N", help="processes (all cores)")
     parser.add_argument(
         "--allow-missing", action="store_true", help="go on when more than 5 %% of the clips are unreadable"
@@ -223,26 +216,27 @@ def main(argv: list[str] | None = None) -> int:
     if args.jobs < 1:
         parser.error(f"expected --jobs of at least 1, found {args.jobs}")
 
-    def command() -> int:
+    def command() -> None:
         module = importlib.import_module(f"data_prep.datasets.{args.dataset}")
         audio = args.audio
         if args.dataset == "demo" and audio is None:
             audio = args.store.with_name(f"{args.store.stem}_audio")
-        left_out = prepare(
-            args.dataset,
-            module.index(audio, **options),
-            args.store,
-            args.sample_rate or module.SAMPLE_RATE,
-            jobs=args.jobs,
-            allow_missing=args.allow_missing,
-        )
+        # A store that is there can be used without its sounds.
+        if audio or not already_prepared(args.store, args.dataset, args.sample_rate, index=None):
+            prepare(
+                args.dataset,
+                module.index(audio, **options),
+                args.store,
+                args.sample_rate or module.SAMPLE_RATE,
+                jobs=args.jobs,
+                allow_missing=args.allow_missing,
+            )
         store = Store(args.store)
         print(
             f"{args.store}: {len(store)} clips, {len(store.classes)} classes, {store.sample_rate} Hz, "
             f"{store.samples.sum() / store.sample_rate / 60:.1f} minutes, "
-            f"{args.store.stat().st_size / 2**20:.0f} MiB; {len(left_out)} clips left out"
+            f"{args.store.stat().st_size / 2**20:.0f} MiB; {len(store.left_out)} clips left out"
         )
-        return 0
 
     return exit_status("multiview-prepare", command)
 

@@ -1,0 +1,1 @@
+"""Multi-view audio and music classification: store to run to report, and prediction."""

@@ -48,9 +48,7 @@ class AdaptiveWeights:
         """1/K for each branch, float64 [K]."""
         return np.full(len(self.branches), 1 / len(self.branches))
 
-    def update(
-        self, train: Mapping[str, float], validation: Mapping[str, float], warm_up: bool = False
-    ) -> np.ndarray:
+    def update(self, train: Mapping[str, float], validation: Mapping[str, float], warm_up: bool = False) -> np.ndarray:
         """Take the losses of evaluation n and return the weights w(n) for the steps that follow.
 
         Parameters
@@ -74,9 +72,7 @@ class AdaptiveWeights:
         for name, losses in (("training", train), ("validation", validation)):
             for branch in self.branches:
                 if not np.isfinite(losses[branch]):
-                    raise DivergedError(
-                        f"the {name} loss of branch {branch} is {losses[branch]} at evaluation {n}"
-                    )
+                    raise DivergedError(f"the {name} loss of branch {branch} is {losses[branch]} at evaluation {n}")
         smooth = {}
         for name, losses in (("train", train), ("validation", validation)):
             self.history[name].append([float(losses[branch]) for branch in self.branches])
@@ -133,10 +129,7 @@ class AdaptiveBlending(keras.callbacks.Callback):
 
     def _update(self, logs: Mapping[str, float]) -> np.ndarray:
         evaluation = len(self.rule.history["train"])
-        losses = (
-            {branch: logs[f"{kind}_loss_{branch}"] for branch in self.rule.branches}
-            for kind in ("train", "val")
-        )
+        losses = ({branch: logs[f"{kind}_loss_{branch}"] for branch in self.rule.branches} for kind in ("train", "val"))
         return self.rule.update(*losses, warm_up=evaluation < self.warm_up)
 
     def _blend(self, logs: dict | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from sklearn.metrics import accuracy_score, log_loss
 
-from data_prep.views import VIEWS, geometry
+from data_prep.views import geometry
 from multiview.errors import InputError
 from multiview.files import replacing, write_json
 from multiview.names import SYSTEMS
@@ -113,8 +113,8 @@ class Predictions:
 
     def write(self, path: Path) -> None:
         """Write the file, atomically."""
-        text = h5py.string_dtype("utf-8")
-        with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        text, content = h5py.string_dtype("utf-8"), io.BytesIO()
+        with h5py.File(content, "w") as file:
             file.create_dataset("clip", data=self.clips, dtype=text)
             file["label"] = self.labels
             file.create_dataset("classes", data=self.classes, dtype=text)
@@ -122,6 +122,8 @@ class Predictions:
                 file[f"probability/{branch}"] = values.astype(np.float32)
             file["weight"] = np.array(list(self.weights.values()), np.float32)
             file["weight"].attrs["branches"] = list(self.weights)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content.getvalue())
 
     @classmethod
     def read(cls, path: Path) -> Predictions:

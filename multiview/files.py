@@ -32,6 +32,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def reserve(path: Path, size: int) -> None:
+    """Fail now, with a plain OSError, if `size` bytes do not fit at `path`.
+
+    HDF5 cannot recover from a disk that fills up under it: closing the file may end the process.
+    """
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` as indented JSON, atomically."""
     with replacing(path) as temporary:

@@ -86,10 +86,7 @@ class BlendedModel(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Eq. (2): sum over the branches k of w(k) times the cross-entropy of Eq. (1)."""
-        losses = [
-            ops.mean(keras.losses.sparse_categorical_crossentropy(y, y_pred[branch]))
-            for branch in self.branches
-        ]
+        losses = [ops.mean(keras.losses.sparse_categorical_crossentropy(y, y_pred[branch])) for branch in self.branches]
         return ops.sum(self.branch_weights * ops.stack(losses))
 
 
@@ -99,12 +96,8 @@ def _block(x, row: Conv, view: str, filters: int):
         1: (layers.Conv1D, layers.MaxPooling1D),
         2: (layers.Conv2D, layers.MaxPooling2D),
     }[len(row.kernel)]
-    x = conv(
-        filters, row.kernel, row.stride, row.padding, activation="relu", name=f"{view}_{row.name}"
-    )(x)
-    x = layers.BatchNormalization(
-        momentum=BATCH_NORM_MOMENTUM, name=f"{view}_{row.name.replace('conv', 'norm')}"
-    )(x)
+    x = conv(filters, row.kernel, row.stride, row.padding, activation="relu", name=f"{view}_{row.name}")(x)
+    x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{view}_{row.name.replace('conv', 'norm')}")(x)
     if row.pool:
         pool = row.name.replace("conv", "pool")
         x = pooling(row.pool, row.pool, padding="valid", name=f"{view}_{pool}")(x)
@@ -183,13 +176,9 @@ def build_network(
         for row in TABLE_2 if view == "raw" else TABLE_1:
             x = _block(x, row, view, wide(row.filters))
         x = layers.Reshape((x.shape[1], x.shape[-1]), name=f"{view}_reshape")(x)  # (T, 512)
-        x = layers.Bidirectional(
-            layers.GRU(wide(GRU_UNITS), return_sequences=True), name=f"{view}_birnn"
-        )(x)
+        x = layers.Bidirectional(layers.GRU(wide(GRU_UNITS), return_sequences=True), name=f"{view}_birnn")(x)
         x = layers.Dropout(DROPOUT)(x)
-        embeddings[view] = AttentionPooling(
-            wide(ATTENTION_UNITS), dtype="float32", name=f"{view}_attention"
-        )(x)
+        embeddings[view] = AttentionPooling(wide(ATTENTION_UNITS), dtype="float32", name=f"{view}_attention")(x)
 
     for branch in branches:
         if branch in VIEWS:

@@ -78,7 +78,7 @@ class Run:
         self.record = self.path / "run.json"
         self.history = self.path / "history.csv"
         self.model = self.path / "model.keras"
-        self.checkpoint = self.path / "checkpoint.h5"
+        self.checkpoint = self.path / "checkpoint.npz"
         self.predictions = self.path / "predictions.h5"
         self.metrics = self.path / "metrics.json"
 
@@ -139,12 +139,8 @@ class Run:
         if self.record.exists():
             found = self.read()
             pairs = [("fingerprint", wanted["store"]["fingerprint"], found["store"]["fingerprint"])]
-            pairs += [
-                (key, value, found["settings"].get(key)) for key, value in wanted["settings"].items()
-            ]
-            differing = [
-                f"{key} {there} instead of {here}" for key, here, there in pairs if here != there
-            ]
+            pairs += [(key, value, found["settings"].get(key)) for key, value in wanted["settings"].items()]
+            differing = [f"{key} {there} instead of {here}" for key, here, there in pairs if here != there]
             if differing:
                 raise InputError(
                     f"{self.path} holds another run: {'; '.join(differing)}; name another --run or delete it"

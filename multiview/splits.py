@@ -67,15 +67,14 @@ def make_split(store: Store, fold: int, seed: int) -> Split:
     known = folds(store)
     if fold not in known:
         raise InputError(
-            f"{store.path} has the folds {', '.join(map(str, known)) or 'none'}, not fold {fold}; "
-            "choose one of them"
+            f"{store.path} has the folds {', '.join(map(str, known)) or 'none'}, not fold {fold}; choose one of them"
         )
     held_out = store.splits == "evaluation"
     test = held_out if held_out.any() else store.folds == fold
     if set(store.sources[test]) & set(store.sources[~test]):
         shared = sorted(set(store.sources[test]) & set(store.sources[~test]))
         raise InputError(
-            f"{store.path}: source {shared[0]!r} is both in the test and in the training clips of "
+            f"{store.path}: source '{shared[0]}' is both in the test and in the training clips of "
             f"fold {fold} ({len(shared)} such sources); give each source one fold"
         )
 

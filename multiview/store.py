@@ -7,8 +7,10 @@ the clips end to end along time, and `offsets` [clips + 1] where each begins.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ import numpy as np
 
 from data_prep.views import BANDS, VIEWS, geometry, parameters
 from multiview.errors import InputError
-from multiview.files import replacing
+from multiview.files import replacing, reserve
 
 FORMAT_VERSION = 1
 _TEXT = h5py.string_dtype("utf-8")
@@ -74,35 +76,40 @@ def write_store(
     """
     path = Path(path)
     size, digest = geometry(sample_rate), hashlib.sha256()
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["format_version"] = FORMAT_VERSION
-        file.attrs["dataset"] = dataset
-        file.attrs["sample_rate"] = sample_rate
-        file.attrs["views"] = json.dumps(parameters(sample_rate), sort_keys=True)
-        file.attrs["software"] = json.dumps(software, sort_keys=True)
-        file.attrs["left_out"] = json.dumps(list(left_out))
-        file.attrs["complete"] = False
-        file.create_dataset("classes", data=list(classes), dtype=_TEXT)
-        for column, dtype in _CLIP_COLUMNS.items():
-            rows = [getattr(clip, column) for clip in clips]
-            file.create_dataset(f"clips/{column}", data=rows, dtype=dtype)
-            digest.update(json.dumps(rows).encode())
-        values, offsets = {}, {}
-        for view in VIEWS:
-            lengths = [size.frames(view, max(clip.samples, size.segment_samples)) for clip in clips]
-            offsets[view] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-            total = int(offsets[view][-1])
-            shape, dtype = ((total,), np.int16) if view == "raw" else ((total, BANDS), np.float32)
-            # Not chunked: readers map the values straight from the file.
-            values[view] = file.create_dataset(f"views/{view}/values", shape, dtype)
-            file.create_dataset(f"views/{view}/offsets", data=offsets[view])
-        for index, clip in enumerate(features):
+    lengths = {view: [size.frames(view, max(clip.samples, size.segment_samples)) for clip in clips] for view in VIEWS}
+    offsets = {view: np.concatenate([[0], np.cumsum(lengths[view])]).astype(np.int64) for view in VIEWS}
+    shapes = {view: (int(offsets[view][-1]),) + (() if view == "raw" else (BANDS,)) for view in VIEWS}
+    dtypes = {view: np.dtype(np.int16 if view == "raw" else np.float32) for view in VIEWS}
+    payload = sum(math.prod(shapes[view]) * dtypes[view].itemsize for view in VIEWS)
+    with replacing(path) as temporary:
+        reserve(temporary, payload + 2**20 + 1024 * len(clips))
+        with h5py.File(temporary, "w") as file:
+            # Without times, the same clips give the same bytes.
+            create = functools.partial(file.create_dataset, track_times=False)
+            file.attrs["format_version"] = FORMAT_VERSION
+            file.attrs["dataset"] = dataset
+            file.attrs["sample_rate"] = sample_rate
+            file.attrs["views"] = json.dumps(parameters(sample_rate), sort_keys=True)
+            file.attrs["software"] = json.dumps(software, sort_keys=True)
+            file.attrs["left_out"] = json.dumps(list(left_out))
+            file.attrs["complete"] = False
+            create("classes", data=list(classes), dtype=_TEXT)
+            for column, dtype in _CLIP_COLUMNS.items():
+                rows = [getattr(clip, column) for clip in clips]
+                create(f"clips/{column}", data=rows, dtype=dtype)
+                digest.update(json.dumps(rows).encode())
+            values = {}
             for view in VIEWS:
-                begin, end = offsets[view][index : index + 2]
-                values[view][begin:end] = clip[view]
-                digest.update(np.ascontiguousarray(clip[view]))
-        file.attrs["fingerprint"] = digest.hexdigest()
-        file.attrs["complete"] = True
+                # Not chunked: readers map the values straight from the file.
+                values[view] = create(f"views/{view}/values", shapes[view], dtypes[view])
+                create(f"views/{view}/offsets", data=offsets[view])
+            for index, clip in enumerate(features):
+                for view in VIEWS:
+                    begin, end = offsets[view][index : index + 2]
+                    values[view][begin:end] = clip[view]
+                    digest.update(np.ascontiguousarray(clip[view]))
+            file.attrs["fingerprint"] = digest.hexdigest()
+            file.attrs["complete"] = True
 
 
 def _values(dataset: h5py.Dataset) -> np.ndarray:
@@ -158,12 +165,8 @@ class Store:
         self.left_out = json.loads(file.attrs.get("left_out", "[]"))
         self.classes = [str(name) for name in file["classes"].asstr()[()]]
         columns = file["clips"]
-        self.ids, self.splits, self.sources = (
-            columns[name].asstr()[()] for name in ("id", "split", "source")
-        )
-        self.labels, self.folds, self.samples = (
-            columns[name][()] for name in ("label", "fold", "samples")
-        )
+        self.ids, self.splits, self.sources = (columns[name].asstr()[()] for name in ("id", "split", "source"))
+        self.labels, self.folds, self.samples = (columns[name][()] for name in ("label", "fold", "samples"))
         self.offsets = {view: file[f"views/{view}/offsets"][()] for view in VIEWS}
         self.values = {view: _values(file[f"views/{view}/values"]) for view in VIEWS}
 

@@ -7,10 +7,10 @@ import functools
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 from tqdm import tqdm
@@ -164,7 +164,7 @@ class Recorder(keras.callbacks.Callback):
         with self.run.history.open("a", newline="") as file:
             csv.DictWriter(file, self.columns).writerow(self.rows[-1])
         if not self.best or row[self.selected_by] > self.best_row[self.selected_by]:
-            self.best = [np.array(variable) for variable in self.model.variables]
+            self.best = [np.array(keras.ops.convert_to_numpy(each)) for each in self.model.variables]
             self.best_row = self.rows[-1]
         now = time.monotonic()
         self.seconds, self._clock = self.seconds + now - self._clock, now
@@ -180,15 +180,16 @@ class Recorder(keras.callbacks.Callback):
 
     def _write_checkpoint(self) -> None:
         record = {"rows": self.rows, "best_row": self.best_row, "seconds": self.seconds}
-        with replacing(self.run.checkpoint) as temporary, h5py.File(temporary, "w") as file:
-            file["record"] = json.dumps(record)
-            for group, arrays in (
-                ("model", self.model.variables),
-                ("optimizer", self.model.optimizer.variables),
-                ("best", self.best),
-            ):
-                for index, array in enumerate(arrays):
-                    file[f"{group}/{index}"] = np.array(array)
+        arrays = {"record": np.array(json.dumps(record))}
+        for group, variables in (
+            ("model", self.model.variables),
+            ("optimizer", self.model.optimizer.variables),
+            ("best", self.best),
+        ):
+            for index, variable in enumerate(variables):
+                arrays[f"{group}/{index}"] = keras.ops.convert_to_numpy(variable)
+        with replacing(self.run.checkpoint) as temporary:
+            np.savez(temporary, **arrays)
 
     def resume(self, model: BlendedModel) -> None:
         """Take up the run's checkpoint, if there is one: the variables of `model`, rows and best model.
@@ -201,16 +202,13 @@ class Recorder(keras.callbacks.Callback):
         if not self.run.checkpoint.exists():
             return
         try:
-            with h5py.File(self.run.checkpoint, "r") as file:
-                record = json.loads(file["record"].asstr()[()])
-                for group, variables in (
-                    ("model", model.variables),
-                    ("optimizer", model.optimizer.variables),
-                ):
+            with np.load(self.run.checkpoint) as arrays:
+                record = json.loads(str(arrays["record"]))
+                for group, variables in (("model", model.variables), ("optimizer", model.optimizer.variables)):
                     for index, variable in enumerate(variables):
-                        variable.assign(file[f"{group}/{index}"][()])
-                self.best = [file[f"best/{index}"][()] for index in range(len(model.variables))]
-        except (OSError, KeyError, ValueError) as error:
+                        variable.assign(arrays[f"{group}/{index}"])
+                self.best = [arrays[f"best/{index}"] for index in range(len(model.variables))]
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"{self.run.checkpoint} does not continue this run ({error}); delete {self.run.path} to start anew"
             ) from error

@@ -1,0 +1,1 @@
+"""One short module a dataset: where its clips, labels, folds and sources are."""

@@ -66,7 +66,5 @@ def index(audio: Path, seed: int = 0) -> Index:
                     temporary = audio / f".{file}"
                     soundfile.write(temporary, np.clip(sound, -1, 1), SAMPLE_RATE, subtype="PCM_16")
                     temporary.rename(audio / file)
-                clips.append(
-                    ClipFile(audio / file, file, label, f"{name}-{source}", fold=source % FOLDS + 1)
-                )
+                clips.append(ClipFile(audio / file, file, label, f"{name}-{source}", fold=source % FOLDS + 1))
     return Index(CLASSES, clips)

@@ -1,0 +1,48 @@
+"""Installation of multiview: the packages, their requirements and the two commands."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="multiview-audio",
+    version="0.1.0",
+    description="Multi-view audio and music classification with adaptive gradient blending",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["multiview", "data_prep", "data_prep.*"]),
+    install_requires=[
+        "tensorflow>=2.18,<3",
+        # Up to 3.12 a saved model could import code when it was loaded.
+        "keras>=3.12,<4",
+        # 1.0 changes what the views are computed with.
+        "librosa>=0.10,<0.12",
+        # The argument `order` of the gammatone filters means something else before.
+        "spafe>=0.3.3,<0.4",
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "pandas>=2.0",
+        "scikit-learn>=1.3",
+        "h5py>=3.10",
+        "soundfile>=0.12.1",
+        "soxr>=0.3.7",
+        "joblib>=1.3",
+        "threadpoolctl>=3.1",
+        "tqdm>=4.65",
+        "filelock>=3.12",
+        "matplotlib>=3.8",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.18,<3"],
+        "jax": ["jax>=0.4.34"],
+        "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "jax>=0.4.34"],
+    },
+    entry_points={
+        "console_scripts": [
+            "multiview = multiview.cli:main",
+            "multiview-prepare = data_prep.prepare:main",
+        ]
+    },
+)

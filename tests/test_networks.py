@@ -1,0 +1,206 @@
+"""Tables 1 and 2 row by row, parameter counts by hand, outputs, attention pooling, saving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from data_prep.views import VIEWS, geometry
+from multiview.layers import AttentionPooling
+from multiview.names import BRANCHES, SYSTEMS
+from multiview.networks import build_network
+
+CLASSES = 10
+TABLE_1_FILTERS = (32, 64, 128, 128, 256, 512)
+# Time steps of Table 2 at the two rates: input, conv01, conv02, pool02, pool1.
+RAW_STEPS = {44100: (66650, 33294, 16640, 260, 65), 22050: (33330, 16634, 8310, 259, 64)}
+
+
+@pytest.fixture(scope="module", params=[44100, 22050])
+def paper_network(request: pytest.FixtureRequest) -> tuple[int, keras.Model]:
+    return request.param, build_network("multiview", CLASSES, request.param)
+
+
+def shape(model: keras.Model, layer: str) -> tuple:
+    return tuple(model.get_layer(layer).output.shape[1:])
+
+
+def test_table_1_row_by_row(paper_network: tuple[int, keras.Model]) -> None:
+    _, model = paper_network
+    for view, steps in (("mel", 75), ("gammatone", 75), ("cqt", 65)):
+        assert tuple(model.input[view].shape[1:]) == (steps, 64, 1)
+        for level, filters in enumerate(TABLE_1_FILTERS, start=1):
+            assert shape(model, f"{view}_conv{level}") == (steps, 64 // 2 ** (level - 1), filters)
+            assert shape(model, f"{view}_pool{level}") == (steps, 64 // 2**level, filters)
+        assert shape(model, f"{view}_reshape") == (steps, 512)
+        assert shape(model, f"{view}_birnn") == (steps, 512)
+        assert shape(model, f"{view}_attention") == (512,)
+
+
+def test_table_2_row_by_row(paper_network: tuple[int, keras.Model]) -> None:
+    rate, model = paper_network
+    samples, conv01, conv02, pool02, steps = RAW_STEPS[rate]
+    assert tuple(model.input["raw"].shape[1:]) == (samples, 1)
+    assert shape(model, "raw_conv01") == (conv01, 32)
+    assert shape(model, "raw_conv02") == (conv02, 64)
+    assert shape(model, "raw_pool02") == (pool02, 64)
+    assert shape(model, "raw_image") == (pool02, 64, 1)
+    assert shape(model, "raw_conv1") == (pool02, 64, 32)
+    assert shape(model, "raw_pool1") == (steps, 32, 32)
+    for level, filters in list(enumerate(TABLE_1_FILTERS, start=1))[1:]:
+        assert shape(model, f"raw_conv{level}") == (steps, 64 // 2 ** (level - 1), filters)
+        assert shape(model, f"raw_pool{level}") == (steps, 64 // 2**level, filters)
+    assert shape(model, "raw_reshape") == shape(model, "raw_birnn") == (steps, 512)
+    assert shape(model, "raw_attention") == (512,)
+
+
+def test_heads(paper_network: tuple[int, keras.Model]) -> None:
+    _, model = paper_network
+    for branch in BRANCHES:
+        units = 4096 if branch == "multiview" else 1024
+        assert [shape(model, f"{branch}_fc{row}") for row in (1, 2, 3)] == [(units,), (units,), (CLASSES,)]
+    assert shape(model, "multiview_embedding") == (4 * 512,)
+
+
+def conv(kernel: int, inputs: int, filters: int) -> int:
+    """Kernel and bias of a convolution, and its batch normalisation's four vectors."""
+    return kernel * inputs * filters + filters + 4 * filters
+
+
+def trunk(steps: int) -> int:
+    """biRNN, attention, fc1 to fc3 of a view, by hand."""
+    birnn = 2 * 3 * (512 * 256 + 256 * 256 + 2 * 256)
+    attention = 64 * 512 + 64 + 64 + 64 * steps + 64 + 64
+    return birnn + attention
+
+
+HEAD = (512 * 1024 + 1024) + (1024 * 1024 + 1024) + (1024 * CLASSES + CLASSES)
+JOINT_HEAD = (2048 * 4096 + 4096) + (4096 * 4096 + 4096) + (4096 * CLASSES + CLASSES)
+CONVS_2_TO_6 = conv(9, 32, 64) + conv(9, 64, 128) + conv(9, 128, 128) + conv(9, 128, 256) + conv(9, 256, 512)
+
+
+def test_parameters_of_each_branch_by_hand(paper_network: tuple[int, keras.Model]) -> None:
+    rate, model = paper_network
+    expected = {
+        "mel": conv(9, 1, 32) + CONVS_2_TO_6 + trunk(75) + HEAD,
+        "gammatone": conv(9, 1, 32) + CONVS_2_TO_6 + trunk(75) + HEAD,
+        "cqt": conv(9, 1, 32) + CONVS_2_TO_6 + trunk(65) + HEAD,
+        "raw": conv(64, 1, 32) + conv(16, 32, 64) + conv(15, 1, 32) + CONVS_2_TO_6 + trunk(RAW_STEPS[rate][-1]) + HEAD,
+        "multiview": JOINT_HEAD,
+    }
+    found = dict.fromkeys(BRANCHES, 0)
+    for layer in model.layers:
+        if layer.weights:
+            found[layer.name.split("_")[0]] += layer.count_params()
+    assert found == expected
+    assert model.count_params() == sum(expected.values()) + 5  # and the branch weights
+
+
+def test_six_systems_share_their_parts() -> None:
+    sizes = {system: build_network(system, CLASSES, 22050, 1 / 4).count_params() for system in SYSTEMS}
+    head = (128 * 256 + 256) + (256 * 256 + 256) + (256 * CLASSES + CLASSES)
+    joint = (512 * 1024 + 1024) + (1024 * 1024 + 1024) + (1024 * CLASSES + CLASSES)
+    singles = sum(sizes[view] - 1 for view in VIEWS)
+    assert sizes["multiview"] - 5 == singles + joint
+    assert sizes["concat"] - 1 == singles - 4 * head + joint
+
+
+def segments(model: keras.Model, count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    return {view: rng.normal(size=(count, *tensor.shape[1:])).astype("float32") for view, tensor in model.input.items()}
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_named_outputs_sum_to_one_in_float32(policy: str, rng: np.random.Generator) -> None:
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = build_network("multiview", CLASSES, 22050, 1 / 32)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    outputs = model.predict_on_batch(segments(model, 3, rng))
+    assert list(outputs) == list(BRANCHES)
+    for probabilities in outputs.values():
+        probabilities = ops.convert_to_numpy(probabilities)
+        assert probabilities.shape == (3, CLASSES) and probabilities.dtype == np.float32
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.backend
+def test_attention_pooling_against_a_loop(rng: np.random.Generator) -> None:
+    batch, steps, dimensions, units = 2, 5, 7, 3
+    layer = AttentionPooling(units)
+    layer.build((None, steps, dimensions))
+    W, b, u, V, c, v = (rng.normal(size=weight.shape) for weight in layer.weights)
+    assert [weight.name for weight in layer.weights] == ["W", "b", "u", "V", "c", "v"]
+    layer.set_weights([W, b, u, V, c, v])
+    Z = rng.normal(size=(batch, steps, dimensions))
+    expected = np.zeros((batch, dimensions))
+    for i in range(batch):
+        e = [u @ np.tanh(W @ Z[i, t] + b) for t in range(steps)]
+        f = [v @ np.tanh(V @ Z[i, :, d] + c) for d in range(dimensions)]
+        a, s = np.exp(e) / np.exp(e).sum(), np.exp(f) / np.exp(f).sum()
+        for d in range(dimensions):
+            expected[i, d] = dimensions * sum(a[t] * s[d] * Z[i, t, d] for t in range(steps))
+    found = ops.convert_to_numpy(layer(Z.astype("float32")))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_network_standardises_plain_features(rng: np.random.Generator) -> None:
+    mean, deviation = rng.normal(-40, 10, 64), rng.uniform(2, 20, 64)
+    keras.utils.set_random_seed(0)
+    plain = build_network("mel", CLASSES, 22050, 1 / 32)
+    standardising = build_network("mel", CLASSES, 22050, 1 / 32, {"mel": (mean, deviation)})
+    for source, target in zip(plain.weights, standardising.weights, strict=True):
+        target.assign(source)
+    x = rng.normal(size=(2, 75, 64, 1))
+    features = x * deviation[:, None] + mean[:, None]
+    np.testing.assert_allclose(
+        standardising.predict_on_batch({"mel": features.astype("float32")})["mel"],
+        plain.predict_on_batch({"mel": x.astype("float32")})["mel"],
+        atol=1e-4,
+    )
+
+
+@pytest.mark.backend
+def test_saved_model_keeps_weights_statistics_and_outputs(tmp_path: Path, rng: np.random.Generator) -> None:
+    statistics = {view: (np.full(64, -50.0), np.full(64, 9.0)) for view in ("mel", "gammatone", "cqt")}
+    model = build_network("multiview", CLASSES, 22050, 1 / 32, statistics)
+    model.branch_weights.assign([0.1, 0.2, 0.3, 0.15, 0.25])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(ops.convert_to_numpy(loaded.branch_weights), [0.1, 0.2, 0.3, 0.15, 0.25])
+    assert loaded.branches == BRANCHES
+    x = segments(model, 2, rng)
+    expected, found = model.predict(x, verbose=0), loaded.predict(x, verbose=0)
+    for branch in BRANCHES:
+        np.testing.assert_allclose(found[branch], expected[branch], atol=1e-6)
+
+
+@pytest.mark.backend
+def test_training_step_moves_only_the_weighted_branch(rng: np.random.Generator) -> None:
+    """One compiled step of the whole network: all the weight on CQT trains CQT's part alone."""
+    model = build_network("multiview", 3, 22050, 1 / 32)
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    model.branch_weights.assign([0, 0, 1, 0, 0])
+    before = [ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    loss = model.train_on_batch(segments(model, 4, rng), rng.integers(0, 3, 4))
+    assert np.isfinite(loss)
+    moved = set()
+    for old, variable in zip(before, model.trainable_variables, strict=True):
+        if not np.array_equal(old, ops.convert_to_numpy(variable)):
+            moved.add(variable.path.split("_")[0])
+    assert moved == {"cqt"}
+
+
+def test_unknown_system_is_named() -> None:
+    with pytest.raises(ValueError, match="mel, gammatone, cqt, raw, concat, multiview; found 'video'"):
+        build_network("video", CLASSES, 22050)
+
+
+def test_full_network_has_the_size_of_the_paper() -> None:
+    assert geometry(44100).raw_segment == 66650
+    assert 42e6 < build_network("multiview", 50, 44100).count_params() < 44e6

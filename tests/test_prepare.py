@@ -1,0 +1,260 @@
+"""Datasets and the command that prepares them: layouts, folds, bad files, continued work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from data_prep import prepare as command
+from data_prep.audio import AudioError, read_audio
+from data_prep.datasets import demo, esc10, esc50, folder
+from multiview.errors import InputError
+from multiview.store import Store
+
+
+def write_tone(path: Path, rate: int = 22050, samples: int = 40_000, channels: int = 1, **options) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sound = 0.3 * np.sin(np.arange(samples) * 0.05)
+    soundfile.write(path, np.tile(sound[:, None], channels), rate, **options)
+
+
+@pytest.fixture
+def esc_tree(tmp_path: Path) -> Path:
+    """A miniature ESC-50: 3 classes, of which 2 belong to ESC-10, 5 folds, 2 clips each."""
+    root, rows = tmp_path / "ESC-50-master", []
+    for target, (category, esc10_) in {0: ("dog", True), 7: ("rain", True), 3: ("cow", False)}.items():
+        for fold in range(1, 6):
+            for take in "AB":
+                name = f"{fold}-{1000 * target + fold}-{take}-{target}.wav"
+                write_tone(root / "audio" / name)
+                rows.append((name, fold, target, category, esc10_, 1000 * target + fold, take))
+    (root / "meta").mkdir()
+    table = pd.DataFrame(rows, columns=["filename", "fold", "target", "category", "esc10", "src_file", "take"])
+    table.to_csv(root / "meta" / "esc50.csv", index=False)
+    return root
+
+
+def edit_table(root: Path, edit) -> None:
+    path = root / "meta" / "esc50.csv"
+    edit(pd.read_csv(path)).to_csv(path, index=False)
+
+
+def run(*arguments: object) -> int:
+    return command.main([str(argument) for argument in arguments])
+
+
+def test_esc50_and_esc10_in_official_order(esc_tree: Path) -> None:
+    full, subset = esc50.index(esc_tree), esc10.index(esc_tree.parent)  # one folder deeper is found, too
+    assert list(full.classes) == ["dog", "cow", "rain"] and len(full.clips) == 30
+    assert list(subset.classes) == ["dog", "rain"] and len(subset.clips) == 20
+    clip = next(clip for clip in subset.clips if clip.id == "4-7004-B-7.wav")
+    assert (clip.label, clip.fold, clip.source, clip.split) == (1, 4, "7004", "development")
+
+
+def test_esc10_of_the_real_table(esc10_audio: Path) -> None:
+    index = esc10.index(esc10_audio)
+    assert len(index.clips) == 400 and len(index.classes) == 10
+    assert pd.crosstab([c.label for c in index.clips], [c.fold for c in index.clips]).eq(8).all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda t: t.drop(columns=["fold", "src_file"]), "missing: fold, src_file"),
+        (lambda t: t.iloc[:0], "lists no clips"),
+        (lambda t: t.assign(fold=t.fold.replace(3, 4)), "found none in fold 3"),
+        (lambda t: t.assign(fold=t.fold.astype(object).replace(5, "x")), "fold that is no number"),
+        (lambda t: pd.concat([t, t.iloc[:1]]), "more than once"),
+    ],
+)
+def test_bad_tables_are_named(esc_tree: Path, capsys: pytest.CaptureFixture, edit, message: str) -> None:
+    edit_table(esc_tree, edit)
+    assert run("esc50", "--audio", esc_tree, "--store", esc_tree.parent / "s.h5") == 1
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1
+    assert not (esc_tree.parent / "s.h5").exists()
+
+
+def test_missing_and_empty_folders_are_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "empty").mkdir()
+    for dataset, audio, message in (
+        ("esc50", tmp_path / "nowhere", "expected a folder of sound files"),
+        ("esc50", tmp_path / "empty", "esc50.csv"),
+        ("folder", tmp_path / "empty", "expected at least two sub-folders"),
+    ):
+        assert run(dataset, "--audio", audio, "--store", tmp_path / "s.h5") == 1
+        error = capsys.readouterr().err.strip()
+        assert message in error and "\n" not in error
+    assert run("esc10", "--store", tmp_path / "s.h5") == 1
+    assert "expected --audio DIR" in capsys.readouterr().err
+
+
+def spoil(audio: Path, names: list[str]) -> None:
+    """Make files unreadable, each in another way."""
+    ways = [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"RIFF no sound"),
+        lambda path: soundfile.write(path, np.zeros(0), 22050),
+        lambda path: soundfile.write(path, np.full(30_000, np.nan), 22050, subtype="FLOAT"),
+    ]
+    for name, way in zip(names, ways, strict=False):
+        way(audio / name)
+
+
+def test_unreadable_files_fail_unless_allowed(esc_tree: Path, capsys: pytest.CaptureFixture) -> None:
+    names = [clip.id for clip in esc50.index(esc_tree).clips]
+    spoil(esc_tree / "audio", names[::7])
+    store = esc_tree.parent / "s.h5"
+    arguments = ("esc50", "--audio", esc_tree, "--store", store, "--sample-rate", 22050)
+    assert run(*arguments) == 1
+    error = capsys.readouterr().err
+    assert "5 of 30 clips cannot be read" in error and "--allow-missing" in error and not store.exists()
+    assert run(*arguments, "--allow-missing") == 0
+    printed = capsys.readouterr()
+    for name, why in zip(names[::7], ["no such file", "unreadable", "unreadable", "no samples", "NaN"], strict=True):
+        assert f"left out: {name}: {why}" in printed.err
+    assert "25 clips" in printed.out and "5 clips left out" in printed.out
+    assert set(Store(store).ids) == set(names) - set(names[::7])
+    assert run(*arguments) == 0  # the finished store is recognised
+
+
+def test_store_of_other_content_is_not_overwritten(esc_tree: Path, capsys: pytest.CaptureFixture) -> None:
+    store = esc_tree.parent / "s.h5"
+    arguments = ("--audio", esc_tree, "--store", store)
+    assert run("esc10", *arguments, "--sample-rate", 22050) == 0
+    before = store.read_bytes()
+    capsys.readouterr()
+    for call, expected, found in (
+        (("esc50", *arguments, "--sample-rate", 22050), "dataset esc50", "esc10"),
+        (("esc10", *arguments, "--sample-rate", 44100), "sample rate 44100", "22050"),
+    ):
+        assert run(*call) == 1
+        error = capsys.readouterr().err
+        assert f"expected {expected}, found {found}" in error
+    edit_table(esc_tree, lambda t: t.assign(fold=t.fold.replace({1: 2, 2: 1})))
+    assert run("esc10", *arguments, "--sample-rate", 22050) == 1
+    assert "12 agree" in capsys.readouterr().err
+    assert store.read_bytes() == before
+
+
+def test_interrupted_work_is_continued_and_gives_the_same_bytes(
+    esc_tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    index, one = esc50.index(esc_tree), esc_tree.parent / "one.h5"
+    command.prepare("esc50", index, one, 22050, jobs=2)
+    done, extract = [], command.extract
+
+    def extract_ten(*arguments):
+        if len(done) == 10:
+            raise KeyboardInterrupt
+        done.append(arguments)
+        return extract(*arguments)
+
+    two = esc_tree.parent / "two.h5"
+    monkeypatch.setattr(command, "extract", extract_ten)
+    with pytest.raises(KeyboardInterrupt):
+        command.prepare("esc50", index, two, 22050, jobs=1)
+    monkeypatch.setattr(command, "extract", extract)
+    capsys.readouterr()
+    command.prepare("esc50", index, two, 22050, jobs=1)
+    assert "10 of 30 clips are extracted already" in capsys.readouterr().err
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_changed_sound_file_is_extracted_anew(esc_tree: Path, tmp_path: Path) -> None:
+    index = esc50.index(esc_tree)
+    parts = command.Parts(tmp_path / "s.h5", 22050)
+    parts.extract(index.clips[:2], jobs=1)
+    before = [parts.path(clip) for clip in index.clips[:2]]
+    write_tone(index.clips[0].path, samples=50_000)
+    after = [parts.path(clip) for clip in index.clips[:2]]
+    assert after[0] != before[0] and after[1] == before[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "channels", "options"),
+    [
+        ("a.wav", 44100, 2, {"subtype": "PCM_24"}),
+        ("b.flac", 48000, 1, {}),
+        ("c.ogg", 22050, 1, {}),
+        ("d.au", 8000, 1, {}),
+        ("e.mp3", 44100, 2, {}),
+    ],
+)
+def test_any_format_rate_and_channels_become_mono_at_the_rate(
+    tmp_path: Path, name: str, rate: int, channels: int, options: dict
+) -> None:
+    t = np.arange(2 * rate) / rate
+    sound = np.stack([0.6 * np.sin(2 * np.pi * 500 * t)] + [0 * t] * (channels - 1), axis=1)
+    soundfile.write(tmp_path / name, sound, rate, **options)
+    waveform = read_audio(tmp_path / name, 22050)
+    assert waveform.dtype == np.float32 and len(waveform) == pytest.approx(2 * 22050, abs=2400)
+    middle = waveform[11025 : 11025 + 22050]
+    spectrum = 2 * np.abs(np.fft.rfft(middle)) / len(middle)  # 1 Hz a bin
+    assert spectrum.argmax() == 500 and spectrum[500] == pytest.approx(0.6 / channels, rel=0.05)
+
+
+def test_unreadable_audio_says_why(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="no such file"):
+        read_audio(tmp_path / "none.wav", 22050)
+
+
+@pytest.fixture
+def class_folders(tmp_path: Path) -> Path:
+    for name, count in (("bell", 7), ("wind", 12)):
+        for number in range(count):
+            write_tone(tmp_path / "sounds" / name / f"{number}.wav", samples=2000 + number)
+    (tmp_path / "sounds" / "bell" / "notes.txt").write_text("not a sound")
+    return tmp_path / "sounds"
+
+
+def test_folder_takes_sub_folders_as_classes_and_stores_its_folds(class_folders: Path, tmp_path: Path) -> None:
+    assert run("folder", "--audio", class_folders, "--store", tmp_path / "s.h5", "--folds", 3, "--seed", 4) == 0
+    store = Store(tmp_path / "s.h5")
+    assert store.classes == ["bell", "wind"] and len(store) == 19 and store.sample_rate == 44100
+    assert "bell/0.wav" in store.ids and len(set(store.sources)) == 19
+    counts = pd.crosstab(store.labels, store.folds)
+    assert list(counts.columns) == [1, 2, 3]
+    assert counts.loc[0].between(2, 3).all() and (counts.loc[1] == 4).all()
+
+
+def test_folder_folds_follow_the_seed(class_folders: Path) -> None:
+    def drawn(seed: int) -> list[int]:
+        return [clip.fold for clip in folder.index(class_folders, seed=seed).clips]
+
+    assert drawn(1) == drawn(1) != drawn(2)
+
+
+def test_folder_with_too_few_clips_for_the_folds(class_folders: Path) -> None:
+    with pytest.raises(InputError, match="expected 2 to 7 folds, as many as class 'bell'"):
+        folder.index(class_folders, folds=8)
+
+
+def test_demo_is_the_same_everywhere_and_shares_no_source_between_folds(tmp_path: Path) -> None:
+    first, second = demo.index(tmp_path / "a"), demo.index(tmp_path / "b")
+    for one, other in zip(first.clips[::13], second.clips[::13], strict=True):
+        assert one.path.read_bytes() == other.path.read_bytes()
+    folds = pd.DataFrame({"source": [c.source for c in first.clips], "fold": [c.fold for c in first.clips]})
+    assert folds.groupby("source")["fold"].nunique().eq(1).all()
+    assert pd.crosstab([c.label for c in first.clips], [c.fold for c in first.clips]).eq(4).all(axis=None)
+
+
+def test_options_that_do_not_apply_are_refused(capsys: pytest.CaptureFixture) -> None:
+    for arguments in (("esc10", "--store", "s.h5", "--folds", 3), ("demo", "--store", "s.h5", "--jobs", 0)):
+        with pytest.raises(SystemExit, match="2"):
+            run(*arguments)
+    assert "its folds are fixed" in capsys.readouterr().err
+
+
+def test_software_is_recorded(tiny_store: Store) -> None:
+    import h5py
+    import librosa
+
+    with h5py.File(tiny_store.path) as file:
+        assert json.loads(file.attrs["software"])["librosa"] == librosa.__version__

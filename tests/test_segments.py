@@ -1,0 +1,88 @@
+"""Segments: aligned across views, within the clip, evenly spaced at test."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_prep.views import VIEWS, extract, geometry
+from multiview.segments import cut, even_starts, random_starts
+from multiview.segments import test_count as count_at_test
+
+LENGTHS = {44100: (75, 75, 65, 66650), 22050: (75, 75, 65, 33330)}
+HOPS = {44100: (882, 882, 1024, 1), 22050: (441, 441, 512, 1)}
+
+
+@settings(max_examples=200, deadline=None)
+@given(samples=st.integers(33516, 3_000_000), rate=st.sampled_from([44100, 22050]))
+def test_last_start_is_the_last_that_every_view_can_give(samples: int, rate: int) -> None:
+    size = geometry(rate)
+    samples = max(samples, size.segment_samples)
+    frames = {
+        "mel": 1 + (samples - size.window) // size.hop,
+        "gammatone": 1 + (samples - size.window) // size.hop,
+        "cqt": 1 + samples // size.cqt_hop,
+        "raw": samples,
+    }
+
+    def fits(start: int) -> bool:
+        return all(
+            start // hop + length <= frames[view]
+            for view, hop, length in zip(VIEWS, HOPS[rate], LENGTHS[rate], strict=True)
+        )
+
+    last = size.last_start(samples)
+    assert last >= 0 and fits(last) and not fits(last + 1)
+
+
+def test_views_of_a_segment_show_the_same_moment(rng: np.random.Generator) -> None:
+    """A click at a known sample is at the same time in all four views of every segment."""
+    rate, click = 44100, 120_000
+    waveform = np.zeros(5 * rate, np.float32)
+    waveform[click : click + 8] = 0.9
+    clip, size = extract(waveform, rate), geometry(rate)
+    starts = rng.integers(click - 60_000, click - 10_000, 20)
+    offsets = {view: np.array([0]) for view in VIEWS}
+    batch = cut(clip, offsets, size, VIEWS, np.zeros(20, int), starts)
+    assert [batch[view].shape for view in VIEWS] == [
+        (20, 75, 64, 1),
+        (20, 75, 64, 1),
+        (20, 65, 64, 1),
+        (20, 66650, 1),
+    ]
+    for row, start in enumerate(starts):
+        seconds = (click - start) / rate
+        assert np.abs(batch["raw"][row, :, 0]).argmax() / rate == pytest.approx(seconds, abs=1e-3)
+        for view, hop, centre in (("mel", 882, 882), ("gammatone", 882, 882), ("cqt", 1024, 0)):
+            frame = batch[view][row, :, :, 0].sum(axis=1).argmax()
+            assert (frame * hop + centre) / rate == pytest.approx(seconds, abs=0.06), view
+
+
+def test_raw_is_scaled_to_plus_minus_one() -> None:
+    clip = {"raw": np.array([-32768, 16384] + [0] * 40_000, np.int16)}
+    batch = cut(clip, {"raw": np.array([0])}, geometry(22050), ["raw"], np.array([0]), np.array([0]))
+    assert batch["raw"].dtype == np.float32
+    assert batch["raw"][0, :2, 0].tolist() == [-1.0, 0.5]
+
+
+@given(last=st.integers(0, 10**7), count=st.integers(1, 60))
+def test_even_starts_span_the_clip(last: int, count: int) -> None:
+    starts = even_starts(last, count)
+    assert len(starts) == count and starts[0] == 0
+    if count > 1:
+        assert starts[-1] == last
+        assert np.ptp(np.diff(starts)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"), [(220500, 5), (222528, 5), (218816, 5), (1323000, 30), (1, 1), (44100, 1)]
+)
+def test_a_clip_of_s_seconds_gives_s_segments(samples: int, expected: int) -> None:
+    assert count_at_test(samples, 44100) == expected
+
+
+def test_random_starts_reach_both_ends() -> None:
+    starts = random_starts(np.full(2000, 3), np.random.default_rng(0))
+    assert set(starts.tolist()) == {0, 1, 2, 3}
