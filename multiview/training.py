@@ -63,14 +63,14 @@ class TrainingSegments(keras.utils.PyDataset):
     segments and a continued run the same ones as an undisturbed one.
     """
 
-    def __init__(self, store: Store, clips: np.ndarray, settings: Settings, evaluations: int = 0) -> None:
+    def __init__(self, store: Store, clips: np.ndarray, settings: Settings) -> None:
         super().__init__()
         self.store, self.clips, self.settings = store, clips, settings
         self.size = geometry(store.sample_rate)
         self.lasts = evaluation.last_starts(store, clips)
         self.steps_per_epoch = math.ceil(len(clips) / settings.batch_size)
         self.interval = settings.evaluation_interval or self.steps_per_epoch
-        self.evaluations = evaluations  # done so far
+        self.evaluations = 0  # done so far
         self._epoch = functools.lru_cache(maxsize=4)(self._draw_epoch)
 
     def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -88,8 +88,9 @@ class TrainingSegments(keras.utils.PyDataset):
         segments = cut(self.store.values, self.store.offsets, self.size, views, clips, starts[rows])
         return segments, self.store.labels[clips]
 
-    def on_epoch_end(self) -> None:
-        self.evaluations += 1
+    def follow(self) -> keras.callbacks.Callback:
+        """Callback that tells this object which evaluations `fit` has done; `fit` itself does not."""
+        return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(self, "evaluations", epoch))
 
 
 class MeasureLosses(keras.callbacks.Callback):
@@ -280,20 +281,21 @@ def _fit(store: Store, settings: Settings, run: Run) -> None:
     recorder = Recorder(run, settings, branches, data.steps_per_epoch)
     recorder.resume(model)
     done = max(len(recorder.rows) - 1, 0)
-    data.evaluations = done
     # Warm-up in evaluations: those before the warm-up epochs are over.
     warm_up = math.ceil(settings.warm_up_epochs * data.steps_per_epoch / data.interval)
     blending = AdaptiveBlending(AdaptiveWeights(branches, settings.window), warm_up)
     blending.replay(recorder.rows)
     label = f"{store.dataset} {settings.system} fold {settings.fold}"
     callbacks = [
+        data.follow(),
         MeasureLosses(store, split, settings.batch_size),
         blending,
         recorder,
         Progress(label, evaluations * data.interval, done * data.interval, branches[-1]),
     ]
     if done < evaluations:
-        model.fit(data, epochs=evaluations, initial_epoch=done, callbacks=callbacks, verbose=0)
+        # Batches come in the order of the steps: the epochs are shuffled in `data`.
+        model.fit(data, epochs=evaluations, initial_epoch=done, shuffle=False, callbacks=callbacks, verbose=0)
 
     kept = network()
     for variable, value in zip(kept.variables, recorder.best, strict=True):

@@ -1,0 +1,322 @@
+"""Training: the paper's schedule, what a run leaves, continuing, selection, failures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from data_prep.views import VIEWS
+from multiview import training
+from multiview.blending import AdaptiveWeights, DivergedError
+from multiview.errors import InputError
+from multiview.names import BRANCHES
+from multiview.runs import Run
+from multiview.settings import Settings, make_settings
+from multiview.splits import make_split
+from multiview.store import Store
+
+
+def rows(run: Run) -> list[dict[str, float]]:
+    with run.history.open() as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rate"),
+    [
+        (1, 2e-5),
+        (10, 2e-5),
+        (11, 2e-4),
+        (300, 2e-4),
+        (301, 1.6e-4),
+        (600, 1.6e-4),
+        (601, 1.28e-4),
+        (900, 1.28e-4),
+        (901, 1.024e-4),
+        (3000, 1.024e-4),
+    ],
+)
+def test_schedule_of_the_paper(tiny_store: Store, epoch: int, rate: float) -> None:
+    paper = make_settings(tiny_store, "multiview", 1, "paper", epochs=3000)
+    assert paper.learning_rate_at(epoch) == pytest.approx(rate)
+    schedule = training.learning_rate_schedule(paper, steps_per_epoch=7)
+    first, last = 7 * (epoch - 1), 7 * epoch - 1  # steps count from 0
+    for step in (first, last):
+        assert float(schedule(step)) == pytest.approx(rate, rel=1e-5)
+
+
+def test_presets_are_the_papers_and_a_quarter(tiny_store: Store) -> None:
+    paper = make_settings(tiny_store, "multiview", 1, "paper")
+    assert (paper.width, paper.batch_size, paper.window, paper.epochs) == (1.0, 64, 20, 1500)
+    assert (paper.warm_up_epochs, paper.sample_rate) == (10, 22050)
+    small = make_settings(tiny_store, "multiview", 1, "small")
+    assert (small.width, small.sample_rate, small.epochs) == (0.25, 22050, 60)
+
+
+def test_statistics_are_of_the_training_clips_alone(tiny_store: Store) -> None:
+    split = make_split(tiny_store, 1, 0)
+    mean, deviation = training.bin_statistics(tiny_store, split.train, "cqt")
+    frames = np.concatenate(
+        [tiny_store.values["cqt"][slice(*tiny_store.offsets["cqt"][clip : clip + 2])] for clip in split.train]
+    ).astype(np.float64)
+    np.testing.assert_allclose(mean, frames.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(deviation, frames.std(axis=0), rtol=1e-4)
+
+
+def test_bin_that_never_changes_has_a_floor(tiny_store: Store) -> None:
+    import types
+
+    store = types.SimpleNamespace(
+        values={"mel": np.full((100, 64), -100.0, np.float32)}, offsets={"mel": np.array([0, 100])}
+    )
+    mean, deviation = training.bin_statistics(store, np.array([0]), "mel")
+    assert mean.tolist() == [-100.0] * 64 and deviation.tolist() == [0.1] * 64
+
+
+def test_an_epoch_shows_one_segment_of_every_clip(tiny_store: Store, tiny_settings) -> None:
+    clips = make_split(tiny_store, 1, 0).train
+    settings = tiny_settings("multiview", batch_size=7)
+    data = training.TrainingSegments(tiny_store, clips, settings)
+    assert len(data) == math.ceil(len(clips) / 7)
+    labels = [np.concatenate([data[index][1] for index in range(len(data))])]
+    first = data[0][0]
+    assert list(first) == list(VIEWS) and first["raw"].shape == (7, 33330, 1)
+    np.testing.assert_array_equal(np.sort(labels[0]), np.sort(tiny_store.labels[clips]))
+    np.testing.assert_array_equal(first["raw"], data[0][0]["raw"])
+    data.follow().on_epoch_begin(1, {})
+    labels.append(np.concatenate([data[index][1] for index in range(len(data))]))
+    assert sorted(labels[0]) == sorted(labels[1]) and labels[0].tolist() != labels[1].tolist()
+
+
+def test_all_systems_see_the_same_segments(tiny_store: Store, tiny_settings) -> None:
+    clips = make_split(tiny_store, 1, 0).train
+    joint, single = (
+        training.TrainingSegments(tiny_store, clips, tiny_settings(system)) for system in ("concat", "mel")
+    )
+    np.testing.assert_array_equal(joint[1][0]["mel"], single[1][0]["mel"])
+    np.testing.assert_array_equal(joint[1][1], single[1][1])
+
+
+def test_fit_takes_every_batch_once_and_in_order(tiny_store: Store, tiny_settings) -> None:
+    """What Keras asks for, evaluation by evaluation, is what `TrainingSegments` gives for those steps."""
+    clips, settings = make_split(tiny_store, 1, 0).train, tiny_settings("raw", evaluation_interval=3)
+    data, seen = training.TrainingSegments(tiny_store, clips, settings), []
+    inputs = keras.Input((33330, 1), name="raw")
+    model = keras.Model({"raw": inputs}, keras.layers.Dense(1)(keras.layers.Flatten()(inputs[:, :2])))
+    model.compile(loss="mse", run_eagerly=True)
+    step = model.train_step
+    model.train_step = lambda batch: (seen.append(np.array(batch[0]["raw"])), step(batch))[1]
+    model.fit(data, initial_epoch=1, epochs=3, shuffle=False, verbose=0, callbacks=[data.follow()])
+    assert len(seen) == 6
+    for index, batch in enumerate(seen):
+        data.evaluations = 1 + index // 3
+        np.testing.assert_array_equal(batch, data[index % 3][0]["raw"])
+
+
+@pytest.fixture(scope="module")
+def multiview_run(tiny_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A short run of the whole network, trained once for the tests that look at it."""
+    settings = make_settings(tiny_store, "multiview", 1, "demo", width=1 / 32, epochs=5, window=2)
+    return training.train(tiny_store, settings, tmp_path_factory.mktemp("runs") / "multiview" / "fold1")
+
+
+def test_history_has_a_row_an_evaluation(multiview_run: Run) -> None:
+    history = rows(multiview_run)
+    assert [row["evaluation"] for row in history] == [row["epoch"] for row in history] == [0, 1, 2, 3, 4, 5]
+    columns = list(history[0])
+    assert columns[:4] == ["evaluation", "epoch", "step", "learning_rate"]
+    assert columns[4:] == [
+        f"{name}_{branch}" for branch in BRANCHES for name in ("train_loss", "val_loss", "val_accuracy", "weight")
+    ]
+    steps = math.ceil(multiview_run.read()["clips"]["train"] / 16)
+    assert [row["step"] for row in history] == [steps * row["epoch"] for row in history]
+    for branch in BRANCHES:  # near the entropy of guessing among three before training
+        assert history[0][f"val_loss_{branch}"] == pytest.approx(math.log(3), abs=0.5)
+
+
+def test_weights_follow_algorithm_1_and_are_in_the_kept_model(multiview_run: Run) -> None:
+    history, rule = rows(multiview_run), AdaptiveWeights(BRANCHES, window=2)
+    for row in history:
+        losses = [{b: row[f"{kind}_loss_{b}"] for b in BRANCHES} for kind in ("train", "val")]
+        weights = rule.update(*losses, warm_up=row["evaluation"] < 1)
+        np.testing.assert_allclose([row[f"weight_{b}"] for b in BRANCHES], weights, atol=1e-12)
+    assert any(row["weight_mel"] != 0.2 for row in history)
+    best = max(history, key=lambda row: row["val_accuracy_multiview"])  # the first of equals
+    assert multiview_run.read()["kept"]["evaluation"] == best["evaluation"]
+    kept = keras.ops.convert_to_numpy(multiview_run.load_model().branch_weights)
+    np.testing.assert_allclose(kept, [best[f"weight_{b}"] for b in BRANCHES], atol=1e-6)
+
+
+def test_kept_model_has_the_losses_of_its_row(multiview_run: Run, tiny_store: Store) -> None:
+    """The saved file, loaded again, gives the validation figures that the history says."""
+    model, split = multiview_run.load_model(), make_split(tiny_store, 1, 0)
+    row = rows(multiview_run)[multiview_run.read()["kept"]["evaluation"]]
+    measure, logs = training.MeasureLosses(tiny_store, split, 16), {}
+    measure.set_model(model)
+    measure.on_epoch_end(0, logs)
+    for name, value in logs.items():
+        assert value == pytest.approx(row[name], rel=1e-4, abs=1e-6), name
+
+
+def test_run_json_describes_the_run(multiview_run: Run, tiny_store: Store) -> None:
+    record = multiview_run.read()
+    assert record["status"] == "trained"
+    assert record["settings"]["system"] == "multiview" and record["settings"]["epochs"] == 5
+    assert record["store"]["fingerprint"] == tiny_store.fingerprint
+    assert not Path(record["store"]["path"]).is_absolute()
+    assert record["software"]["keras"] == keras.__version__
+    assert record["machine"]["backend"] == keras.backend.backend()
+    assert not multiview_run.checkpoint.exists()
+
+
+def stop_after(evaluations: int, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
+    """Make the recorder raise once it has recorded that many evaluations."""
+    record = training.Recorder._record
+
+    def stopping(self: training.Recorder, *arguments: object) -> None:
+        record(self, *arguments)
+        if len(self.rows) == evaluations:
+            raise error
+
+    monkeypatch.setattr(training.Recorder, "_record", stopping)
+
+
+def kept_weights(run: Run) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(variable) for variable in run.load_model().weights]
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("interval", [None, 2])
+def test_continued_run_equals_an_undisturbed_one(
+    tiny_store: Store, tiny_settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: int | None
+) -> None:
+    settings = tiny_settings("cqt", evaluation_interval=interval, batch_size=16)
+    monkeypatch.setattr(training, "CHECKPOINT_SHARE", math.inf)
+    whole = training.train(tiny_store, settings, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_after(3, patch, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(tiny_store, settings, tmp_path / "parts")
+    parts = Run(tmp_path / "parts")
+    assert parts.read()["status"] == "interrupted" and len(rows(parts)) == 3
+    with parts.history.open("a") as file:
+        file.write("4,4,")  # a row cut off half-way
+    assert training.train(tiny_store, settings, parts.path).read()["status"] == "trained"
+    assert parts.history.read_text() == whole.history.read_text()
+    for one, other in zip(kept_weights(parts), kept_weights(whole), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_killed_run_continues(tiny_store: Store, tmp_path: Path) -> None:
+    """Kill -9 in the middle of training; the same command then finishes the run."""
+    command = [sys.executable, "-m", "multiview.cli", "train", str(tiny_store.path), "--system", "cqt", "--fold", "1"]
+    command += ["--preset", "demo", "--epochs", "6", "--run", str(tmp_path / "run")]
+    run = Run(tmp_path / "run")
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (run.history.exists() and len(run.history.read_text().split()) > 3):
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not run.model.exists()
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert [row["evaluation"] for row in rows(run)] == list(range(7))
+    assert json.loads(run.metrics.read_text())["clips"] == 12
+
+
+def test_same_seed_same_numbers_other_seed_others(tiny_store: Store, tiny_settings, tmp_path: Path) -> None:
+    histories = [
+        training.train(tiny_store, tiny_settings(seed=seed, epochs=2), tmp_path / name).history.read_text()
+        for name, seed in (("a", 3), ("b", 3), ("c", 4))
+    ]
+    assert histories[0] == histories[1] != histories[2]
+
+
+def test_finished_run_is_left_as_it_is(tiny_store: Store, multiview_run: Run, capsys: pytest.CaptureFixture) -> None:
+    before = multiview_run.model.stat().st_mtime_ns
+    settings = Settings(**multiview_run.read()["settings"])
+    training.train(tiny_store, settings, multiview_run.path)
+    assert "trained already" in capsys.readouterr().out
+    assert multiview_run.model.stat().st_mtime_ns == before
+
+
+def test_directory_of_another_run_is_refused_with_what_differs(
+    tiny_store: Store, multiview_run: Run, tiny_settings
+) -> None:
+    with pytest.raises(InputError, match="holds another run: .*system multiview instead of mel") as caught:
+        training.train(tiny_store, tiny_settings("mel", window=3), multiview_run.path)
+    assert "window 2 instead of 3" in str(caught.value)
+
+
+def test_directory_in_use_is_refused(tiny_store: Store, tiny_settings, tmp_path: Path) -> None:
+    with (
+        Run(tmp_path / "run").locked(),
+        pytest.raises(InputError, match="is being trained by another process"),
+    ):
+        training.train(tiny_store, tiny_settings(), tmp_path / "run")
+
+
+def test_diverging_training_stops_with_branch_and_time(
+    tiny_store: Store, tiny_settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SHARE", math.inf)
+    settings = tiny_settings(warm_up_epochs=2, learning_rate=1e30)
+    with pytest.raises(DivergedError, match="loss of branch mel is nan at evaluation 3"):
+        training.train(tiny_store, settings, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    assert run.read()["status"] == "failed" and "branch mel" in run.read()["reason"]
+    assert len(rows(run)) == 3 and run.checkpoint.exists() and not run.model.exists()
+    with np.load(run.checkpoint) as state:
+        assert all(np.isfinite(state[name]).all() for name in state if name.startswith("model/"))
+
+
+def test_full_disk_keeps_the_last_checkpoint(
+    tiny_store: Store, tiny_settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SHARE", math.inf)
+    savez, calls = np.savez, []
+
+    def full(path: Path, **arrays: np.ndarray) -> None:
+        calls.append(path)
+        if len(calls) == 3:
+            Path(path).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        savez(path, **arrays)
+
+    monkeypatch.setattr(training.np, "savez", full)
+    with pytest.raises(OSError, match="No space"):
+        training.train(tiny_store, tiny_settings(), tmp_path / "run")
+    run = Run(tmp_path / "run")
+    monkeypatch.setattr(training.np, "savez", savez)
+    assert not list(run.path.glob(".*tmp*"))
+    assert training.train(tiny_store, tiny_settings(), run.path).read()["status"] == "trained"
+    assert [row["evaluation"] for row in rows(run)] == [0, 1, 2, 3, 4]
+
+
+def test_foreign_checkpoint_is_refused(tiny_store: Store, tiny_settings, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    np.savez(tmp_path / "run" / "checkpoint.npz", other=np.zeros(3))
+    with pytest.raises(InputError, match="does not continue this run"):
+        training.train(tiny_store, tiny_settings(), tmp_path / "run")
+    shutil.rmtree(tmp_path / "run")
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_trains(tiny_store: Store, tiny_settings, tmp_path: Path, precision: str) -> None:
+    run = training.train(tiny_store, tiny_settings("gammatone", epochs=2, precision=precision), tmp_path / "run")
+    model = run.load_model()
+    assert model.get_layer("gammatone_conv1").compute_dtype == precision
+    assert model.get_layer("gammatone_fc3").compute_dtype == "float32"
+    assert all(math.isfinite(value) for row in rows(run) for value in row.values())
