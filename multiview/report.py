@@ -154,6 +154,10 @@ def table_markdown(table: pd.DataFrame, results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _folds(count: int) -> str:
+    return f"mean of {count} folds" if count > 1 else "1 fold"
+
+
 def _mean_curve(results: Results, system: str, column: str) -> pd.Series:
     """A column of the histories of all folds of a system, averaged, over training steps."""
     curves = [results.history(system, fold).set_index("step")[column] for fold in results.runs[system]]
@@ -192,7 +196,7 @@ def figure_2(results: Results, directory: Path) -> list[Path]:
     if JOINT in results.runs:
         path = directory / "figure2a.png"
         curves = {branch: _mean_curve(results, JOINT, f"val_loss_{branch}") for branch in BRANCHES}
-        title = f"{results.dataset}: branches of the multi-view network, mean of {folds[JOINT]} fold(s)"
+        title = f"{results.dataset}: branches of the multi-view network, {_folds(folds[JOINT])}"
         _lines(path, title, "validation loss", curves, _loss_ceiling(curves))
         first = min(results.runs[JOINT])
         history = results.history(JOINT, first).set_index("step")
@@ -223,7 +227,7 @@ def confusion(results: Results, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
     display = ConfusionMatrixDisplay(matrix, display_labels=[name.replace("_", " ") for name in classes])
     numbers = len(classes) <= 20
-    display.plot(ax=axes, cmap="cividis", xticks_rotation="vertical", values_format=".0f", include_values=numbers)
+    display.plot(ax=axes, cmap="Blues", xticks_rotation="vertical", values_format=".0f", include_values=numbers)
     axes.set(title=f"{results.dataset}: {LABELS[system]}, % of each true class", xlabel="predicted", ylabel="true")
     _save(figure, path)
 
