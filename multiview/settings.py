@@ -58,7 +58,7 @@ PRESETS = {
     "demo": Preset(
         width=1 / 16,
         sample_rate=22050,
-        epochs=25,
+        epochs=14,
         batch_size=16,
         learning_rate=3e-3,
         warm_up_learning_rate=1e-3,

@@ -18,7 +18,7 @@ from data_prep.datasets.base import ClipFile, Index
 SAMPLE_RATE = 22050
 SECONDS = 2.0
 FOLDS = 5
-SOURCES_PER_FOLD = 2  # of each class
+SOURCES_PER_FOLD = 4  # of each class
 CLIPS_PER_SOURCE = 2
 CLASSES = ("rising_chirp", "falling_chirp", "low_noise", "high_noise", "clicks", "vibrato")
 

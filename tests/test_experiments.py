@@ -1,0 +1,97 @@
+"""`run_experiments.sh` as users call it, in a copy of the project of its own."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from multiview.names import PAPER_TABLE_3, SYSTEMS
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's files with an environment that is there already: the one the tests run in."""
+    copy = tmp_path_factory.mktemp("project") / "multiview"
+    copy.mkdir()
+    for name in ("multiview", "data_prep"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("run_experiments.sh", "environment.sh", "setup.py"):
+        shutil.copy(ROOT / name, copy / name)
+    (copy / ".venv").mkdir()
+    (copy / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    version = subprocess.run(["cksum"], input=(ROOT / "setup.py").read_bytes(), capture_output=True, check=True)
+    (copy / ".venv" / "installed").write_bytes(version.stdout)
+    return copy
+
+
+def run(project: Path, *arguments: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    return subprocess.run(
+        ["./run_experiments.sh", *arguments], cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_demo_from_sounds_to_the_table(project: Path) -> None:
+    """The main job: all eight rows, the multi-view network at 90 % or more, weights that move."""
+    begin = time.monotonic()
+    result = run(project, "demo")
+    seconds = time.monotonic() - begin
+    assert result.returncode == 0, result.stderr[-2000:]
+    results = project / "results" / "demo" / "demo"
+    with (results / "table.csv").open() as file:
+        table = {row["system"]: float(row["accuracy_mean"]) for row in csv.DictReader(file)}
+    assert list(table) == list(PAPER_TABLE_3)
+    assert table["multiview"] >= 90
+    assert min(table.values()) > 100 / 6
+    assert "| Multi-view | 1 |" in result.stdout and "figure2b.png" in result.stdout
+    with (results / "multiview" / "fold1" / "history.csv").open() as file:
+        weights = [float(row["weight_mel"]) for row in csv.DictReader(file)]
+    assert max(weights) - min(weights) > 0.3
+    print(f"demo took {seconds:.0f} s")
+    # What is done is skipped.
+    begin = time.monotonic()
+    again = run(project, "demo")
+    assert again.returncode == 0 and time.monotonic() - begin < max(60, 0.3 * seconds)
+    assert again.stdout.count("trained already") == len(SYSTEMS)
+
+
+def test_one_failing_run_does_not_stop_the_others(project: Path) -> None:
+    shutil.copytree(project / "stores", project / "kept", dirs_exist_ok=True)
+    taken = project / "results" / "demo" / "small" / "mel" / "fold1"
+    taken.mkdir(parents=True)
+    (taken / "run.json").write_text("{")
+    result = run(project, "demo", "--preset", "small", "--epochs", "1", "--systems", "mel,cqt")
+    assert result.returncode == 1
+    assert "failed: mel on fold 1" in result.stderr and "is damaged" in result.stderr
+    assert "| CQT | 1 |" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "usage"),
+        (("birds",), "expected demo, esc10, esc50 or folder, found birds"),
+        (("demo", "--preset", "huge"), "expected --preset paper, small or demo, found huge"),
+        (("demo", "--folds"), "expected a value after --folds"),
+        (("demo", "--fast"), "unknown option --fast"),
+        (("esc10", "--audio", "nowhere"), "--audio is no folder"),
+    ],
+)
+def test_wrong_use_is_one_line_and_status_2(project: Path, arguments: tuple, message: str) -> None:
+    result = run(project, *arguments)
+    assert result.returncode == 2 and message in result.stderr
+
+
+def test_help_names_datasets_and_an_example(project: Path) -> None:
+    result = run(project, "--help")
+    assert result.returncode == 0
+    assert "example: ./run_experiments.sh" in result.stdout and "esc10" in result.stdout
