@@ -28,6 +28,7 @@ from data_prep.views import VIEWS, extract, geometry
 from multiview import evaluation
 from multiview.segments import cut, random_starts
 from multiview.store import Clip, Store, write_store
+from tests.benchmarks.step import measure_step
 
 RATE = 44100
 
@@ -88,27 +89,6 @@ def measure_segments(waveforms: Sequence[np.ndarray], batch: int = 64, repeats: 
     return float(np.median(times))
 
 
-def measure_small_step(batch: int = 64, repeats: int = 3) -> float:
-    """Seconds for a training step of the multi-view network of the `small` preset."""
-    import keras
-
-    from multiview.networks import build_network
-    from multiview.settings import PRESETS
-
-    small, rng = PRESETS["small"], np.random.default_rng(0)
-    model = build_network("multiview", 10, small.sample_rate, small.width)
-    model.compile(optimizer=keras.optimizers.Adam(small.learning_rate))
-    model.optimizer.build(model.trainable_variables)
-    x = {view: rng.normal(size=(batch, *tensor.shape[1:])).astype("float32") for view, tensor in model.input.items()}
-    y, times = rng.integers(0, 10, batch), []
-    model.train_on_batch(x, y)
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        model.train_on_batch(x, y)
-        times.append(time.perf_counter() - begin)
-    return min(times)
-
-
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -127,7 +107,7 @@ def main() -> None:
     print(f"views, plain way:   {1000 * plain:.2f} ms a second of audio")
     print(f"views, here:        {1000 * ours:.2f} ms a second of audio, {1 / ours:.0f} s of audio a second")
     print(f"ratio:              {plain / ours:.1f}")
-    batch, step = measure_segments(waveforms), measure_small_step()
+    batch, (_, step, _) = measure_segments(waveforms), measure_step("small")
     print(f"64 random segments: {1000 * batch:.1f} ms")
     print(f"small step of 64:   {1000 * step:.0f} ms")
     print(f"share:              {batch / step:.1%}")
