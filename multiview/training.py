@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-import json
 import math
-import time
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from data_prep.views import BANDS, geometry
 from multiview import evaluation
 from multiview.blending import AdaptiveBlending, AdaptiveWeights, DivergedError
-from multiview.errors import InputError
 from multiview.files import replacing
 from multiview.names import SYSTEMS
-from multiview.networks import BlendedModel, build_network
+from multiview.networks import build_network
+from multiview.recording import Progress, Recorder
 from multiview.runs import Run
 from multiview.segments import cut, random_starts
 from multiview.settings import Settings
@@ -29,7 +24,6 @@ from multiview.splits import Split, make_split
 from multiview.store import Store
 
 DEVIATION_FLOOR = 0.1  # dB; a bin that never changes in training must not blow up in use
-CHECKPOINT_SHARE = 0.03  # of the training time, at most, goes into writing checkpoints
 
 
 def learning_rate_schedule(settings: Settings, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
@@ -117,121 +111,6 @@ class MeasureLosses(keras.callbacks.Callback):
                 if name == "val":
                     by_clip = evaluation.average_by_clip(probabilities, segments.clips)
                     logs[f"val_accuracy_{branch}"] = evaluation.accuracy(by_clip, self.store.labels[clips])
-
-
-class Recorder(keras.callbacks.Callback):
-    """Write `history.csv`, hold the best model so far, and write checkpoints that training resumes from.
-
-    A checkpoint is one file: every variable of the model and the optimizer, those of the best model,
-    and all rows of the history, from which the state of Algorithm 1 follows.
-    """
-
-    def __init__(self, run: Run, settings: Settings, branches: tuple[str, ...], steps_per_epoch: int) -> None:
-        super().__init__()
-        self.run, self.settings, self.steps_per_epoch = run, settings, steps_per_epoch
-        self.interval = settings.evaluation_interval or steps_per_epoch
-        self.columns = ["evaluation", "epoch", "step", "learning_rate"] + [
-            f"{column}_{branch}"
-            for branch in branches
-            for column in ("train_loss", "val_loss", "val_accuracy", "weight")
-        ]
-        self.selected_by = f"val_accuracy_{branches[-1]}"  # the joint branch where there is one
-        self.rows: list[dict] = []
-        self.best: list[np.ndarray] = []
-        self.best_row: dict = {}
-        self.seconds = 0.0
-        self._clock = time.monotonic()
-        self._cost = 0.0  # of all checkpoints so far, in seconds
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        self._write_rows()
-        if not self.rows:
-            self._record(0, logs)
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._record(epoch + 1, logs)
-
-    def _record(self, evaluation_number: int, logs: dict) -> None:
-        step = evaluation_number * self.interval
-        epoch = step // self.steps_per_epoch
-        row = {
-            "evaluation": evaluation_number,
-            "epoch": epoch,
-            "step": step,
-            "learning_rate": self.settings.learning_rate_at(min(max(epoch, 1), self.settings.epochs)),
-            **logs,
-        }
-        self.rows.append({column: row[column] for column in self.columns})
-        with self.run.history.open("a", newline="") as file:
-            csv.DictWriter(file, self.columns).writerow(self.rows[-1])
-        if not self.best or row[self.selected_by] > self.best_row[self.selected_by]:
-            self.best = [np.array(keras.ops.convert_to_numpy(each)) for each in self.model.variables]
-            self.best_row = self.rows[-1]
-        now = time.monotonic()
-        self.seconds, self._clock = self.seconds + now - self._clock, now
-        if self._cost <= CHECKPOINT_SHARE * self.seconds:
-            self._write_checkpoint()
-            self._cost += time.monotonic() - now
-
-    def _write_rows(self) -> None:
-        with replacing(self.run.history) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
-
-    def _write_checkpoint(self) -> None:
-        record = {"rows": self.rows, "best_row": self.best_row, "seconds": self.seconds}
-        arrays = {"record": np.array(json.dumps(record))}
-        for group, variables in (
-            ("model", self.model.variables),
-            ("optimizer", self.model.optimizer.variables),
-            ("best", self.best),
-        ):
-            for index, variable in enumerate(variables):
-                arrays[f"{group}/{index}"] = keras.ops.convert_to_numpy(variable)
-        with replacing(self.run.checkpoint) as temporary:
-            np.savez(temporary, **arrays)
-
-    def resume(self, model: BlendedModel) -> None:
-        """Take up the run's checkpoint, if there is one: the variables of `model`, rows and best model.
-
-        Raises
-        ------
-        InputError
-            If the file is not one of this network's checkpoints.
-        """
-        if not self.run.checkpoint.exists():
-            return
-        try:
-            with np.load(self.run.checkpoint) as arrays:
-                record = json.loads(str(arrays["record"]))
-                for group, variables in (("model", model.variables), ("optimizer", model.optimizer.variables)):
-                    for index, variable in enumerate(variables):
-                        variable.assign(arrays[f"{group}/{index}"])
-                self.best = [arrays[f"best/{index}"] for index in range(len(model.variables))]
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"{self.run.checkpoint} does not continue this run ({error}); delete {self.run.path} to start anew"
-            ) from error
-        self.rows, self.best_row, self.seconds = record["rows"], record["best_row"], record["seconds"]
-
-
-class Progress(keras.callbacks.Callback):
-    """One bar for the whole run, with the time left and the latest validation accuracy."""
-
-    def __init__(self, label: str, steps: int, done: int, branch: str) -> None:
-        super().__init__()
-        self.bar = tqdm(total=steps, initial=done, desc=label, unit="step", smoothing=0.05)
-        self.branch = branch
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.bar.update()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self.bar.set_postfix(val_accuracy=f"{logs[f'val_accuracy_{self.branch}']:.3f}")
-
-    def on_train_end(self, logs: dict | None = None) -> None:
-        self.bar.close()
 
 
 def train(store: Store, settings: Settings, path: str | Path) -> Run:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from data_prep.views import VIEWS
-from multiview import training
+from multiview import recording, training
 from multiview.blending import AdaptiveWeights, DivergedError
 from multiview.errors import InputError
 from multiview.names import BRANCHES
@@ -183,14 +183,14 @@ def test_run_json_describes_the_run(multiview_run: Run, tiny_store: Store) -> No
 
 def stop_after(evaluations: int, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
     """Make the recorder raise once it has recorded that many evaluations."""
-    record = training.Recorder._record
+    record = recording.Recorder._record
 
-    def stopping(self: training.Recorder, *arguments: object) -> None:
+    def stopping(self: recording.Recorder, *arguments: object) -> None:
         record(self, *arguments)
         if len(self.rows) == evaluations:
             raise error
 
-    monkeypatch.setattr(training.Recorder, "_record", stopping)
+    monkeypatch.setattr(recording.Recorder, "_record", stopping)
 
 
 def kept_weights(run: Run) -> list[np.ndarray]:
@@ -203,7 +203,7 @@ def test_continued_run_equals_an_undisturbed_one(
     tiny_store: Store, tiny_settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: int | None
 ) -> None:
     settings = tiny_settings("cqt", evaluation_interval=interval, batch_size=16)
-    monkeypatch.setattr(training, "CHECKPOINT_SHARE", math.inf)
+    monkeypatch.setattr(recording, "CHECKPOINT_SHARE", math.inf)
     whole = training.train(tiny_store, settings, tmp_path / "whole")
     with monkeypatch.context() as patch:
         stop_after(3, patch, KeyboardInterrupt)
@@ -271,7 +271,7 @@ def test_directory_in_use_is_refused(tiny_store: Store, tiny_settings, tmp_path:
 def test_diverging_training_stops_with_branch_and_time(
     tiny_store: Store, tiny_settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SHARE", math.inf)
+    monkeypatch.setattr(recording, "CHECKPOINT_SHARE", math.inf)
     settings = tiny_settings(warm_up_epochs=2, learning_rate=1e30)
     with pytest.raises(DivergedError, match="loss of branch mel is nan at evaluation 3"):
         training.train(tiny_store, settings, tmp_path / "run")
@@ -285,7 +285,7 @@ def test_diverging_training_stops_with_branch_and_time(
 def test_full_disk_keeps_the_last_checkpoint(
     tiny_store: Store, tiny_settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SHARE", math.inf)
+    monkeypatch.setattr(recording, "CHECKPOINT_SHARE", math.inf)
     savez, calls = np.savez, []
 
     def full(path: Path, **arrays: np.ndarray) -> None:
@@ -295,11 +295,11 @@ def test_full_disk_keeps_the_last_checkpoint(
             raise OSError(28, "No space left on device")
         savez(path, **arrays)
 
-    monkeypatch.setattr(training.np, "savez", full)
+    monkeypatch.setattr(recording.np, "savez", full)
     with pytest.raises(OSError, match="No space"):
         training.train(tiny_store, tiny_settings(), tmp_path / "run")
     run = Run(tmp_path / "run")
-    monkeypatch.setattr(training.np, "savez", savez)
+    monkeypatch.setattr(recording.np, "savez", savez)
     assert not list(run.path.glob(".*tmp*"))
     assert training.train(tiny_store, tiny_settings(), run.path).read()["status"] == "trained"
     assert [row["evaluation"] for row in rows(run)] == [0, 1, 2, 3, 4]
