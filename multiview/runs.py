@@ -43,16 +43,18 @@ def _commit() -> str | None:
     """Commit of the code, with a + if it was changed since; None outside a checkout."""
     git = ("git", "-C", str(Path(__file__).parent))
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no", "..", ":!../results"],
-            capture_output=True,
-            text=True,
-            check=True,
+        # Installed elsewhere, the code may lie in a checkout that is not its own.
+        _, commit, changed = (
+            subprocess.run([*git, *call], capture_output=True, text=True, check=True).stdout.strip()
+            for call in (
+                ("ls-files", "--error-unmatch", Path(__file__).name),
+                ("rev-parse", "HEAD"),
+                ("status", "--porcelain", "--untracked-files=no", "..", ":!../results"),
+            )
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
+    return commit + ("+" if changed else "")
 
 
 def _machine() -> dict:

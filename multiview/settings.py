@@ -60,10 +60,10 @@ PRESETS = {
         sample_rate=22050,
         epochs=14,
         batch_size=16,
-        learning_rate=3e-3,
+        learning_rate=2e-3,
         warm_up_learning_rate=1e-3,
         warm_up_epochs=1,
-        window=3,
+        window=5,
     ),
 }
 

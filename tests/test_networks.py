@@ -122,7 +122,7 @@ def test_named_outputs_sum_to_one_in_float32(policy: str, rng: np.random.Generat
     finally:
         keras.config.set_dtype_policy("float32")
     outputs = model.predict_on_batch(segments(model, 3, rng))
-    assert list(outputs) == list(BRANCHES)
+    assert set(outputs) == set(BRANCHES)
     for probabilities in outputs.values():
         probabilities = ops.convert_to_numpy(probabilities)
         assert probabilities.shape == (3, CLASSES) and probabilities.dtype == np.float32

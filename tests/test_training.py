@@ -197,8 +197,7 @@ def kept_weights(run: Run) -> list[np.ndarray]:
     return [keras.ops.convert_to_numpy(variable) for variable in run.load_model().weights]
 
 
-@pytest.mark.backend
-@pytest.mark.parametrize("interval", [None, 2])
+@pytest.mark.parametrize("interval", [None, pytest.param(2, marks=pytest.mark.backend)])
 def test_continued_run_equals_an_undisturbed_one(
     tiny_store: Store, tiny_settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: int | None
 ) -> None:

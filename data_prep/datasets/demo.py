@@ -30,7 +30,7 @@ def synthesise(name: str, source: np.random.Generator, clip: np.random.Generator
     """
     samples = int(SECONDS * SAMPLE_RATE)
     t = np.arange(samples) / SAMPLE_RATE
-    low, ratio, period = source.uniform(200, 400), source.uniform(4, 8), source.uniform(0.4, 1.0)
+    low, ratio, period = source.uniform(250, 350), source.uniform(5, 7), source.uniform(0.4, 0.7)
     phase = clip.uniform(0, 1)
     if name in ("rising_chirp", "falling_chirp"):
         position = (t / period + phase) % 1
