@@ -52,6 +52,13 @@ case $preset in
   *) wrong "expected --preset paper, small or demo, found $preset" ;;
 esac
 : "${rate:=$default_rate}"
+[ "$preset" = paper ] || [ "$rate" = 22050 ] || wrong "preset $preset is for --sample-rate 22050, found $rate"
+for system in ${systems//,/ }; do
+  case $system in
+    mel | gammatone | cqt | raw | concat | multiview) ;;
+    *) wrong "expected --systems of mel,gammatone,cqt,raw,concat,multiview, found $system" ;;
+  esac
+done
 [ -z "$audio" ] || audio=$(cd "$audio" 2>/dev/null && pwd) || wrong "--audio is no folder"
 
 cd "$(dirname "$0")" || exit 1
@@ -69,9 +76,9 @@ for fold in ${folds//,/ }; do
     [ $status -eq 0 ] || failed+=("$system on fold $fold")
   done
 done
-multiview report "$results" || exit
-echo "time: $((SECONDS / 60)) min $((SECONDS % 60)) s"
 if [ ${#failed[@]} -gt 0 ]; then
   printf 'failed: %s\n' "${failed[@]}" >&2
-  exit 1
 fi
+multiview report "$results" || exit
+echo "time: $((SECONDS / 60)) min $((SECONDS % 60)) s"
+[ ${#failed[@]} -eq 0 ]

@@ -21,7 +21,7 @@ from data_prep.audio import AudioError, read_audio
 from data_prep.datasets.base import ClipFile, Index
 from data_prep.views import GEOMETRIES, VIEWS, extract, parameters
 from multiview.errors import InputError, exit_status
-from multiview.files import replacing
+from multiview.files import locked, replacing
 from multiview.store import Clip, Store, write_store
 
 DATASETS = ("esc10", "esc50", "folder", "demo")
@@ -65,8 +65,6 @@ class Parts:
     def extract(self, clips: list[ClipFile], jobs: int) -> dict[str, str]:
         """Make the parts that are missing; return by clip id why a clip could not be read."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for stale in self.folder.glob(".*.tmp.npz"):
-            stale.unlink()
         todo = [(clip, self.path(clip)) for clip in clips]
         todo = [(clip, part) for clip, part in todo if not part.exists()]
         if len(todo) < len(clips):
@@ -135,6 +133,8 @@ def already_prepared(path: Path, dataset: str, sample_rate: int | None, index: I
             raise InputError(
                 f"{path} exists: expected {what} {expected}, found {found}; name another --store or delete it"
             )
+    if store.left_out:
+        print(f"{path} was made without {len(store.left_out)} unreadable clips; delete it to try them again")
     if index is None:
         return True
     expected = {(c.id, c.label, c.fold, c.split, c.source) for c in index.clips if c.id not in store.left_out}
@@ -213,6 +213,8 @@ def main(argv: list[str] | None = None) -> int:
     allowed = {"folder": {"folds", "seed"}, "demo": {"seed"}}.get(args.dataset, set())
     if set(options) - allowed:
         parser.error(f"--{min(set(options) - allowed)} does not go with {args.dataset}: its folds are fixed")
+    if args.seed is not None and args.seed < 0:
+        parser.error(f"expected --seed of at least 0, found {args.seed}")
     if args.jobs < 1:
         parser.error(f"expected --jobs of at least 1, found {args.jobs}")
 
@@ -221,16 +223,21 @@ def main(argv: list[str] | None = None) -> int:
         audio = args.audio
         if args.dataset == "demo" and audio is None:
             audio = args.store.with_name(f"{args.store.stem}_audio")
-        # A store that is there can be used without its sounds.
-        if audio or not already_prepared(args.store, args.dataset, args.sample_rate, index=None):
-            prepare(
-                args.dataset,
-                module.index(audio, **options),
-                args.store,
-                args.sample_rate or module.SAMPLE_RATE,
-                jobs=args.jobs,
-                allow_missing=args.allow_missing,
-            )
+        if audio is None and options:
+            raise InputError(f"expected --audio with --{min(options)}, to see whether the store fits")
+        name = args.store.stem
+        lock = args.store.with_name(f"{name}.lock")
+        with locked(lock, f"{args.store} is being prepared", f".{name}.*.tmp*"):
+            # A store that is there can be used without its sounds.
+            if audio or not already_prepared(args.store, args.dataset, args.sample_rate, index=None):
+                prepare(
+                    args.dataset,
+                    module.index(audio, **options),
+                    args.store,
+                    args.sample_rate or module.SAMPLE_RATE,
+                    jobs=args.jobs,
+                    allow_missing=args.allow_missing,
+                )
         store = Store(args.store)
         print(
             f"{args.store}: {len(store)} clips, {len(store.classes)} classes, {store.sample_rate} Hz, "

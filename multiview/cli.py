@@ -35,7 +35,6 @@ def _train(args: argparse.Namespace) -> None:
         evaluation_interval=args.evaluation_interval,
         precision=args.precision,
     )
-    settings.check_store(store)
 
     from multiview.blending import DivergedError
     from multiview.evaluation import evaluate
@@ -80,6 +79,8 @@ def _report(args: argparse.Namespace) -> None:
 def _predict(args: argparse.Namespace) -> None:
     from multiview.prediction import Predictor
 
+    if args.top < 1:
+        raise InputError(f"expected --top of at least 1, found {args.top}")
     predictor = Predictor(args.model)
     for path in args.audio:
         probabilities = predictor.predict_file(path)
@@ -125,9 +126,11 @@ def _parser() -> argparse.ArgumentParser:
         ("--batch-size", int, "segments a step"),
         ("--learning-rate", float, "after the warm-up"),
         ("--window", int, "W of Algorithm 1, in evaluations"),
-        ("--evaluation-interval", int, "steps from one evaluation to the next; an epoch by default"),
     ):
-        train.add_argument(option, type=kind, metavar="X" if kind is float else "N", help=f"{text}; the preset's")
+        train.add_argument(option, type=kind, metavar="X" if kind is float else "N", help=f"{text} (the preset's)")
+    train.add_argument(
+        "--evaluation-interval", type=int, metavar="N", help="steps from one evaluation to the next (an epoch)"
+    )
     train.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the arithmetic (float32)")
 
     evaluate = add(

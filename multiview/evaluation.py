@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import h5py
 import numpy as np
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 MONITOR_SEGMENTS = 5
 BATCH_SIZE = 64
 PROBABILITY_FLOOR = 1e-7  # as in Keras's cross-entropy, so that one sure mistake costs 16, not infinity
+
+
+class Features(Protocol):
+    """Views of clips, end to end, as in a store."""
+
+    values: dict[str, np.ndarray]
+    offsets: dict[str, np.ndarray]
+    sample_rate: int
 
 
 @dataclass(frozen=True)
@@ -57,15 +65,17 @@ def even_segments(store: Store, clips: np.ndarray, most: int | None = None) -> S
 
 
 def predict_segments(
-    model: keras.Model, store: Store, segments: Segments, batch_size: int = BATCH_SIZE
+    model: keras.Model, features: Features, segments: Segments, batch_size: int = BATCH_SIZE
 ) -> dict[str, np.ndarray]:
-    """Probabilities of every branch of `model` in inference mode; float32 [segments, classes] each."""
-    size, outputs = geometry(store.sample_rate), []
+    """Probabilities of every branch of `model` in inference mode; float32 [segments, classes] each.
+
+    `features` is a store, or anything else with `values`, `offsets` and `sample_rate` like one.
+    """
+    size, outputs = geometry(features.sample_rate), []
     for begin in range(0, len(segments.clips), batch_size):
         batch = slice(begin, begin + batch_size)
-        inputs = cut(
-            store.values, store.offsets, size, list(model.input), segments.clips[batch], segments.starts[batch]
-        )
+        clips, starts = segments.clips[batch], segments.starts[batch]
+        inputs = cut(features.values, features.offsets, size, list(model.input), clips, starts)
         outputs.append(model.predict_on_batch(inputs))
     return {branch: np.concatenate([output[branch] for output in outputs]) for branch in outputs[0]}
 
@@ -170,7 +180,7 @@ def evaluate(run: Run) -> dict:
         labels=store.labels[rows],
         classes=store.classes,
         probabilities={branch: average_by_clip(outputs[branch], segments.clips) for branch in branches},
-        weights=dict(zip(branches, np.array(model.branch_weights).tolist(), strict=True)),
+        weights=model.weights_by_branch(),
     )
     predictions.write(run.predictions)
     scores = {

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import filelock
+
+from multiview.errors import InputError
 
 
 @contextmanager
@@ -32,11 +38,37 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def reserve(path: Path, size: int) -> None:
+@contextmanager
+def locked(path: str | Path, holder: str, leftovers: str) -> Iterator[None]:
+    """Hold the lock file `path`; the lock goes with the process, however that ends.
+
+    Files beside it that match `leftovers`, which a killed process did not finish, are removed.
+
+    Raises
+    ------
+    InputError
+        If another process holds it; `holder` says what that one does.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(path, timeout=0):
+            for stale in path.parent.glob(leftovers):
+                stale.unlink(missing_ok=True)
+            yield
+    except filelock.Timeout as error:
+        raise InputError(f"{holder} by another process; wait for it") from error
+
+
+def check_space(path: Path, size: int) -> None:
     """Fail now, with a plain OSError, if `size` bytes do not fit at `path`.
 
     HDF5 cannot recover from a disk that fills up under it: closing the file may end the process.
     """
+    if not hasattr(os, "posix_fallocate"):
+        if shutil.disk_usage(path.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return
     try:
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)

@@ -84,6 +84,10 @@ class BlendedModel(keras.Model):
             dtype="float32",
         )
 
+    def weights_by_branch(self) -> dict[str, float]:
+        """w(k) by branch, as they are now."""
+        return dict(zip(self.branches, ops.convert_to_numpy(self.branch_weights).tolist(), strict=True))
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Eq. (2): sum over the branches k of w(k) times the cross-entropy of Eq. (1)."""
         losses = [ops.mean(keras.losses.sparse_categorical_crossentropy(y, y_pred[branch])) for branch in self.branches]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,22 @@ import numpy as np
 from data_prep.audio import AudioError, read_audio
 from data_prep.views import extract, geometry
 from multiview.errors import InputError
-from multiview.evaluation import BATCH_SIZE, self_ensemble
+from multiview.evaluation import Segments, predict_segments, self_ensemble
 from multiview.runs import Run
-from multiview.segments import cut, even_starts, test_count
+from multiview.segments import even_starts, test_count
+
+
+@dataclass(frozen=True)
+class OneClip:
+    """The views of a single clip, in the place of a store."""
+
+    values: dict[str, np.ndarray]
+    sample_rate: int
+
+    @property
+    def offsets(self) -> dict[str, np.ndarray]:
+        """Where the clip begins."""
+        return {view: np.zeros(1, dtype=np.int64) for view in self.values}
 
 
 class Predictor:
@@ -38,22 +52,13 @@ class Predictor:
         waveform : float array [samples]
             Mono at `self.sample_rate`, in [-1, 1].
         """
-        size, values = geometry(self.sample_rate), extract(waveform, self.sample_rate)
-        last = size.last_start(len(values["raw"]))
+        clip = OneClip(extract(waveform, self.sample_rate), self.sample_rate)
+        last = geometry(self.sample_rate).last_start(len(clip.values["raw"]))
         starts = even_starts(last, test_count(len(waveform), self.sample_rate))
-        offsets = {view: np.array([0]) for view in values}
-        outputs = []
-        for begin in range(0, len(starts), BATCH_SIZE):
-            some = starts[begin : begin + BATCH_SIZE]
-            clips = np.zeros(len(some), dtype=np.int64)
-            batch = cut(values, offsets, size, list(self.model.input), clips, some)
-            outputs.append(self.model.predict_on_batch(batch))
-        mean = {
-            branch: np.concatenate([output[branch] for output in outputs]).mean(axis=0)
-            for branch in self.model.branches
-        }
-        weights = dict(zip(self.model.branches, np.array(self.model.branch_weights).tolist(), strict=True))
-        return dict(zip(self.classes, self_ensemble(mean, weights).tolist(), strict=True))
+        segments = Segments(np.zeros_like(starts), starts)
+        outputs = predict_segments(self.model, clip, segments)
+        mean = {branch: probabilities.mean(axis=0) for branch, probabilities in outputs.items()}
+        return dict(zip(self.classes, self_ensemble(mean, self.model.weights_by_branch()).tolist(), strict=True))
 
     def predict_file(self, path: str | Path) -> dict[str, float]:
         """As `predict`, for a sound file of any rate and number of channels.

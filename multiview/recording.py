@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import time
 import zipfile
 
@@ -27,10 +28,12 @@ class Recorder(keras.callbacks.Callback):
     and all rows of the history, from which the state of Algorithm 1 follows.
     """
 
-    def __init__(self, run: Run, settings: Settings, branches: tuple[str, ...], steps_per_epoch: int) -> None:
+    def __init__(
+        self, run: Run, settings: Settings, branches: tuple[str, ...], steps_per_epoch: int, interval: int
+    ) -> None:
         super().__init__()
-        self.run, self.settings, self.steps_per_epoch = run, settings, steps_per_epoch
-        self.interval = settings.evaluation_interval or steps_per_epoch
+        self.run, self.settings = run, settings
+        self.steps_per_epoch, self.interval = steps_per_epoch, interval
         self.columns = ["evaluation", "epoch", "step", "learning_rate"] + [
             f"{column}_{branch}"
             for branch in branches
@@ -54,12 +57,12 @@ class Recorder(keras.callbacks.Callback):
 
     def _record(self, evaluation_number: int, logs: dict) -> None:
         step = evaluation_number * self.interval
-        epoch = step // self.steps_per_epoch
         row = {
             "evaluation": evaluation_number,
-            "epoch": epoch,
+            "epoch": step // self.steps_per_epoch,
             "step": step,
-            "learning_rate": self.settings.learning_rate_at(min(max(epoch, 1), self.settings.epochs)),
+            # That of the latest step, or of the first to come.
+            "learning_rate": self.settings.learning_rate_at(max(1, math.ceil(step / self.steps_per_epoch))),
             **logs,
         }
         self.rows.append({column: row[column] for column in self.columns})
@@ -110,7 +113,7 @@ class Recorder(keras.callbacks.Callback):
                     for index, variable in enumerate(variables):
                         variable.assign(arrays[f"{group}/{index}"])
                 self.best = [arrays[f"best/{index}"] for index in range(len(model.variables))]
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"{self.run.checkpoint} does not continue this run ({error}); delete {self.run.path} to start anew"
             ) from error

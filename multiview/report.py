@@ -61,7 +61,13 @@ def collect(directory: str | Path) -> Results:
         for path in sorted(directory.glob(f"{system}/fold*")):
             run = Run(path)
             if run.metrics.is_file():
-                runs[system][read_json(run.metrics)["fold"]] = run
+                metrics = _metrics(run)
+                if (metrics["system"], f"fold{metrics['fold']}") != (system, path.name):
+                    raise InputError(
+                        f"expected in {path} a run of {system}, {path.name}; found {metrics['system']}, "
+                        f"fold{metrics['fold']}; move it away"
+                    )
+                runs[system][metrics["fold"]] = run
                 store = run.read()["store"]
                 stores[store["dataset"], store["sample_rate"], store["fingerprint"]] = path
     if not runs:
@@ -75,6 +81,13 @@ def collect(directory: str | Path) -> Results:
         )
     ((dataset, _, _),) = stores
     return Results(dataset, dict(runs))
+
+
+def _metrics(run: Run) -> dict:
+    try:
+        return read_json(run.metrics)
+    except ValueError as error:
+        raise InputError(f"{run.metrics} is damaged ({error}); run multiview evaluate {run.path}") from error
 
 
 def fused_predictions(results: Results, fold: int) -> Predictions:
@@ -102,7 +115,7 @@ def fold_accuracies(results: Results) -> dict[str, dict[int, float]]:
     rows: dict[str, dict[int, float]] = {}
     for system, runs in results.runs.items():
         _, branches = SYSTEMS[system]
-        metrics = {fold: read_json(run.metrics)["accuracy"] for fold, run in runs.items()}
+        metrics = {fold: _metrics(run)["accuracy"] for fold, run in runs.items()}
         rows[system] = {fold: scores[branches[-1]] for fold, scores in metrics.items()}
         if system == JOINT:
             rows["self_ensemble"] = {fold: scores["self_ensemble"] for fold, scores in metrics.items()}
@@ -143,11 +156,15 @@ def table_markdown(table: pd.DataFrame, results: Results) -> str:
         spread = "" if np.isnan(row.accuracy_std) else f" ± {row.accuracy_std:.2f}"
         line = f"| {LABELS[row.system]} | {row.folds} | {row.accuracy_mean:.2f}{spread} |"
         lines.append(line + (f" {row.paper_accuracy:.2f} |" if paper else ""))
-    settings = next(iter(next(iter(results.runs.values())).values())).read()["settings"]
+    settings = [run.read()["settings"] for runs in results.runs.values() for run in runs.values()]
+    said = {
+        key: ", ".join(sorted({str(each[key]) for each in settings}))
+        for key in ("preset", "sample_rate", "epochs", "seed")
+    }
     lines += [
         "",
-        f"Clip-level accuracy, mean and standard deviation over the folds, preset {settings['preset']}, "
-        f"{settings['sample_rate']} Hz, {settings['epochs']} epochs, seed {settings['seed']}.",
+        f"Clip-level accuracy, mean and standard deviation over the folds, preset {said['preset']}, "
+        f"{said['sample_rate']} Hz, {said['epochs']} epochs, seed {said['seed']}.",
     ]
     if not paper:
         lines.append("The paper reports no figures on this dataset.")
@@ -158,10 +175,13 @@ def _folds(count: int) -> str:
     return f"mean of {count} folds" if count > 1 else "1 fold"
 
 
-def _mean_curve(results: Results, system: str, column: str) -> pd.Series:
-    """A column of the histories of all folds of a system, averaged, over training steps."""
-    curves = [results.history(system, fold).set_index("step")[column] for fold in results.runs[system]]
-    return pd.concat(curves, axis=1).mean(axis=1)
+def mean_curve(results: Results, system: str, column: str) -> pd.Series:
+    """A column of the histories of a system, averaged over folds, over their mean training step.
+
+    Folds are joined by evaluation: their epochs may differ by a step.
+    """
+    folds = pd.concat([results.history(system, fold) for fold in results.runs[system]])
+    return folds.groupby("evaluation")[["step", column]].mean().set_index("step")[column]
 
 
 def _save(figure: plt.Figure, path: Path) -> None:
@@ -195,7 +215,7 @@ def figure_2(results: Results, directory: Path) -> list[Path]:
     written, folds = [], {system: len(runs) for system, runs in results.runs.items()}
     if JOINT in results.runs:
         path = directory / "figure2a.png"
-        curves = {branch: _mean_curve(results, JOINT, f"val_loss_{branch}") for branch in BRANCHES}
+        curves = {branch: mean_curve(results, JOINT, f"val_loss_{branch}") for branch in BRANCHES}
         title = f"{results.dataset}: branches of the multi-view network, {_folds(folds[JOINT])}"
         _lines(path, title, "validation loss", curves, _loss_ceiling(curves))
         first = min(results.runs[JOINT])
@@ -204,7 +224,7 @@ def figure_2(results: Results, directory: Path) -> list[Path]:
         title = f"{results.dataset}: weights of the branches, fold {first}"
         _lines(directory / "figure2b.png", title, "weight", weights, top=1.02)
         written += [path, directory / "figure2b.png"]
-    curves = {system: _mean_curve(results, system, f"val_loss_{SYSTEMS[system][1][-1]}") for system in results.runs}
+    curves = {system: mean_curve(results, system, f"val_loss_{SYSTEMS[system][1][-1]}") for system in results.runs}
     path = directory / "figure2c.png"
     title = f"{results.dataset}: the multi-view network and the baselines"
     _lines(path, title, "validation loss", curves, _loss_ceiling(curves))

@@ -8,16 +8,15 @@ import os
 import platform
 import resource
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import filelock
-
 from multiview.errors import InputError
-from multiview.files import read_json, write_json
+from multiview.files import locked, read_json, write_json
 from multiview.settings import Settings
 from multiview.store import Store
 
@@ -93,12 +92,8 @@ class Run:
         InputError
             If another process holds it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            with filelock.FileLock(self.path / "run.lock", timeout=0):
-                yield
-        except filelock.Timeout as error:
-            raise InputError(f"{self.path} is being trained by another process; wait for it") from error
+        with locked(self.path / "run.lock", f"{self.path} is being trained", ".*.tmp*"):
+            yield
 
     def read(self) -> dict:
         """Content of `run.json`.
@@ -111,13 +106,16 @@ class Run:
         if not self.record.is_file():
             raise InputError(f"expected a run directory with a run.json, found none at {self.path}")
         try:
-            return read_json(self.record)
-        except ValueError as error:
+            record = read_json(self.record)
+            if not {"settings", "store"} <= set(record):
+                raise ValueError("no settings or no store")
+            return record
+        except (ValueError, TypeError) as error:
             raise InputError(f"{self.record} is damaged ({error}); delete {self.path} and train again") from error
 
     def update(self, **changes) -> None:
         """Change entries of `run.json`; the time and the peak memory so far are added."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
         write_json(self.record, {**self.read(), **changes, "updated": _now(), "peak_memory_mib": round(peak)})
 
     def begin(self, store: Store, settings: Settings) -> bool:
@@ -140,28 +138,29 @@ class Run:
         }
         if self.record.exists():
             found = self.read()
-            pairs = [("fingerprint", wanted["store"]["fingerprint"], found["store"]["fingerprint"])]
+            pairs = [(key, wanted["store"][key], found["store"].get(key)) for key in ("fingerprint", "classes")]
             pairs += [(key, value, found["settings"].get(key)) for key, value in wanted["settings"].items()]
             differing = [f"{key} {there} instead of {here}" for key, here, there in pairs if here != there]
             if differing:
                 raise InputError(
                     f"{self.path} holds another run: {'; '.join(differing)}; name another --run or delete it"
                 )
-            if self.model.exists():
-                return True
-            self.update(status="running", store=wanted["store"])
-        else:
-            write_json(
-                self.record,
-                {
-                    **wanted,
-                    "status": "running",
-                    "started": _now(),
-                    "commit": _commit(),
-                    "software": _versions(),
-                    "machine": _machine(),
-                },
-            )
+            finished = self.model.exists()
+            if finished:
+                self.checkpoint.unlink(missing_ok=True)
+            self.update(store=wanted["store"], **({} if finished else {"status": "running"}))
+            return finished
+        write_json(
+            self.record,
+            {
+                **wanted,
+                "status": "running",
+                "started": _now(),
+                "commit": _commit(),
+                "software": _versions(),
+                "machine": _machine(),
+            },
+        )
         return False
 
     def store(self) -> Store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 
 from multiview.errors import InputError
@@ -11,6 +12,7 @@ from multiview.store import Store
 
 DECAY = 0.8  # of the learning rate ...
 MILESTONES = (0.1, 0.2, 0.3)  # ... after these shares of the epochs (Sec. 3.1.3)
+MAX_SEED = 10**6
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
@@ -90,20 +92,6 @@ class Settings(Preset):
         """Keras's name of the precision."""
         return PRECISIONS[self.precision]
 
-    def check_store(self, store: Store) -> None:
-        """Refuse a store of another sample rate.
-
-        Raises
-        ------
-        InputError
-            With both rates.
-        """
-        if self.sample_rate != store.sample_rate:
-            raise InputError(
-                f"preset {self.preset} expects a store at {self.sample_rate} Hz, {store.path} is at "
-                f"{store.sample_rate} Hz; prepare one with --sample-rate {self.sample_rate}"
-            )
-
 
 def make_settings(store: Store, system: str, fold: int, preset: str, **changes) -> Settings:
     """Settings of a run: the preset, what the dataset's protocol leaves open in it, and `changes`.
@@ -116,7 +104,8 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
     Raises
     ------
     InputError
-        For an unknown system or preset, or a value out of range.
+        For an unknown system or preset, a store of another sample rate than the preset's, or a value
+        out of range.
     """
     for what, name, known in (("system", system, SYSTEMS), ("preset", preset, PRESETS)):
         if name not in known:
@@ -131,6 +120,13 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
     settings = replace(settings, **{key: value for key, value in changes.items() if value is not None})
     for field in ("epochs", "batch_size", "learning_rate", "window", "evaluation_interval"):
         value = getattr(settings, field)
-        if value is not None and value <= 0:
+        if value is not None and not 0 < value < math.inf:
             raise InputError(f"expected --{field.replace('_', '-')} above 0, found {value}")
+    if not 0 <= settings.seed < MAX_SEED:
+        raise InputError(f"expected --seed from 0 to {MAX_SEED - 1}, found {settings.seed}")
+    if settings.sample_rate != store.sample_rate:
+        raise InputError(
+            f"preset {preset} expects a store at {settings.sample_rate} Hz, {store.path} is at "
+            f"{store.sample_rate} Hz; prepare one with --sample-rate {settings.sample_rate}"
+        )
     return settings

@@ -21,7 +21,7 @@ import numpy as np
 
 from data_prep.views import BANDS, VIEWS, geometry, parameters
 from multiview.errors import InputError
-from multiview.files import replacing, reserve
+from multiview.files import check_space, replacing
 
 FORMAT_VERSION = 1
 _TEXT = h5py.string_dtype("utf-8")
@@ -69,8 +69,8 @@ def write_store(
     clips : sequence of Clip
         The rows, in order.
     features : iterable of dict
-        For each clip its views, as `data_prep.views.extract` returns them; space for all of them is
-        set aside at once, and one clip at a time is in memory.
+        For each clip its views, as `data_prep.views.extract` returns them; one clip at
+        a time is in memory.
     left_out : sequence of str
         Names of clips that belong to the dataset but could not be read.
     """
@@ -82,7 +82,7 @@ def write_store(
     dtypes = {view: np.dtype(np.int16 if view == "raw" else np.float32) for view in VIEWS}
     payload = sum(math.prod(shapes[view]) * dtypes[view].itemsize for view in VIEWS)
     with replacing(path) as temporary:
-        reserve(temporary, payload + 2**20 + 1024 * len(clips))
+        check_space(temporary, payload + 2**20 + 1024 * len(clips))
         with h5py.File(temporary, "w") as file:
             # Without times, the same clips give the same bytes.
             create = functools.partial(file.create_dataset, track_times=False)
@@ -146,7 +146,9 @@ class Store:
         try:
             with h5py.File(self.path, "r") as file:
                 self._read(file, again)
-        except (OSError, KeyError, RuntimeError) as error:
+        except PermissionError:
+            raise
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path} is truncated or not a store ({reason}); {again}") from error
 
@@ -161,7 +163,6 @@ class Store:
         self.dataset = str(file.attrs["dataset"])
         self.sample_rate = int(file.attrs["sample_rate"])
         self._check_views(json.loads(file.attrs["views"]), again)
-        self.fingerprint = str(file.attrs.get("fingerprint", ""))
         self.left_out = json.loads(file.attrs.get("left_out", "[]"))
         self.classes = [str(name) for name in file["classes"].asstr()[()]]
         columns = file["clips"]
@@ -169,6 +170,9 @@ class Store:
         self.labels, self.folds, self.samples = (columns[name][()] for name in ("label", "fold", "samples"))
         self.offsets = {view: file[f"views/{view}/offsets"][()] for view in VIEWS}
         self.values = {view: _values(file[f"views/{view}/values"]) for view in VIEWS}
+        # Other writers may not have hashed the values; the table of clips then stands for them.
+        table = json.dumps([vars(clip) for clip in self.clips()]).encode()
+        self.fingerprint = str(file.attrs.get("fingerprint") or hashlib.sha256(table).hexdigest())
 
     def _check_views(self, found: dict, again: str) -> None:
         try:

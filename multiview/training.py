@@ -13,6 +13,7 @@ import numpy as np
 from data_prep.views import BANDS, geometry
 from multiview import evaluation
 from multiview.blending import AdaptiveBlending, AdaptiveWeights, DivergedError
+from multiview.errors import InputError
 from multiview.files import replacing
 from multiview.names import SYSTEMS
 from multiview.networks import build_network
@@ -26,12 +27,14 @@ from multiview.store import Store
 DEVIATION_FLOOR = 0.1  # dB; a bin that never changes in training must not blow up in use
 
 
-def learning_rate_schedule(settings: Settings, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
+def learning_rate_schedule(
+    settings: Settings, steps_per_epoch: int
+) -> keras.optimizers.schedules.LearningRateSchedule | float:
     """`Settings.learning_rate_at` as a schedule over training steps."""
     rates = [settings.learning_rate_at(epoch) for epoch in range(1, settings.epochs + 1)]
     changes = [epoch for epoch in range(1, settings.epochs) if rates[epoch] != rates[epoch - 1]]
     if not changes:
-        return keras.optimizers.schedules.ExponentialDecay(rates[0], 1, 1.0)
+        return rates[0]
     return keras.optimizers.schedules.PiecewiseConstantDecay(
         [epoch * steps_per_epoch - 1 for epoch in changes],  # the last step at the old rate
         [rates[0], *(rates[epoch] for epoch in changes)],
@@ -94,12 +97,14 @@ class MeasureLosses(keras.callbacks.Callback):
     accuracy is that of clips.
     """
 
-    def __init__(self, store: Store, split: Split, batch_size: int) -> None:
+    def __init__(self, store: Store, split: Split, batch_size: int, continued: bool = False) -> None:
         super().__init__()
         self.store, self.split, self.batch_size = store, split, batch_size
+        self.continued = continued  # the evaluation before training has been made already
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        self.on_epoch_end(-1, logs)
+        if not self.continued:
+            self.on_epoch_end(-1, logs)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         for name, clips in (("train", self.split.monitor), ("val", self.split.validation)):
@@ -121,18 +126,17 @@ def train(store: Store, settings: Settings, path: str | Path) -> Run:
     Raises
     ------
     InputError
-        If the directory holds another run or is in use, or the settings do not fit the store.
+        If the store has no such fold, or the directory holds another run or is in use.
     DivergedError
         If a loss is no longer finite; the last checkpoint stays.
     """
-    settings.check_store(store)
-    run = Run(path)
+    run, split = Run(path), make_split(store, settings.fold, settings.seed)
     with run.locked():
         if run.begin(store, settings):
             print(f"{path} is trained already")
             return run
         try:
-            _fit(store, settings, run)
+            _fit(store, settings, split, run)
         except DivergedError as error:
             run.update(status="failed", reason=str(error))
             raise
@@ -142,9 +146,8 @@ def train(store: Store, settings: Settings, path: str | Path) -> Run:
     return run
 
 
-def _fit(store: Store, settings: Settings, run: Run) -> None:
+def _fit(store: Store, settings: Settings, split: Split, run: Run) -> None:
     """Build, fit and save the kept model."""
-    split = make_split(store, settings.fold, settings.seed)
     views, branches = SYSTEMS[settings.system]
     keras.utils.set_random_seed(1000 * settings.seed + settings.fold)
     keras.config.set_dtype_policy(settings.dtype_policy)
@@ -153,11 +156,17 @@ def _fit(store: Store, settings: Settings, run: Run) -> None:
         build_network, settings.system, len(store.classes), store.sample_rate, settings.width, statistics
     )
     model, data = network(), TrainingSegments(store, split.train, settings)
-    evaluations = math.ceil(settings.epochs * data.steps_per_epoch / data.interval)
+    # With an interval of its own, training ends with the last whole interval.
+    evaluations = settings.epochs * data.steps_per_epoch // data.interval
+    if not evaluations:
+        raise InputError(
+            f"expected --evaluation-interval of at most the {settings.epochs * data.steps_per_epoch} steps "
+            f"of training, found {data.interval}"
+        )
     model.compile(optimizer=keras.optimizers.Adam(learning_rate_schedule(settings, data.steps_per_epoch)))
     model.optimizer.build(model.trainable_variables)
 
-    recorder = Recorder(run, settings, branches, data.steps_per_epoch)
+    recorder = Recorder(run, settings, branches, data.steps_per_epoch, data.interval)
     recorder.resume(model)
     done = max(len(recorder.rows) - 1, 0)
     # Warm-up in evaluations: those before the warm-up epochs are over.
@@ -167,7 +176,7 @@ def _fit(store: Store, settings: Settings, run: Run) -> None:
     label = f"{store.dataset} {settings.system} fold {settings.fold}"
     callbacks = [
         data.follow(),
-        MeasureLosses(store, split, settings.batch_size),
+        MeasureLosses(store, split, settings.batch_size, continued=bool(recorder.rows)),
         blending,
         recorder,
         Progress(label, evaluations * data.interval, done * data.interval, branches[-1]),
@@ -179,8 +188,6 @@ def _fit(store: Store, settings: Settings, run: Run) -> None:
     kept = network()
     for variable, value in zip(kept.variables, recorder.best, strict=True):
         variable.assign(value)
-    with replacing(run.model) as temporary:
-        kept.save(temporary)
     run.update(
         status="trained",
         parameters=kept.count_params(),
@@ -188,4 +195,7 @@ def _fit(store: Store, settings: Settings, run: Run) -> None:
         kept={"evaluation": recorder.best_row["evaluation"], "epoch": recorder.best_row["epoch"]},
         training_seconds=round(recorder.seconds, 1),
     )
+    # Last: a run whose model is there is finished.
+    with replacing(run.model) as temporary:
+        kept.save(temporary)
     run.checkpoint.unlink(missing_ok=True)

@@ -42,7 +42,7 @@ def demo_index(tmp_path_factory: pytest.TempPathFactory) -> Index:
 @pytest.fixture(scope="session")
 def tiny_store(demo_index: Index, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Three classes of the demo, 60 clips of 2 s at 22.05 kHz."""
-    clips = [clip for clip in demo_index.clips if clip.label < 3]
+    clips = [clip for clip in demo_index.clips if clip.label < 3 and clip.id.endswith("-0.wav")]
     path = tmp_path_factory.mktemp("stores") / "tiny.h5"
     prepare("demo", dataclasses.replace(demo_index, classes=demo_index.classes[:3], clips=clips), path, 22050)
     return Store(path)

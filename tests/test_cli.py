@@ -103,6 +103,8 @@ def one_line(capsys: pytest.CaptureFixture) -> str:
         ({"--system": "video"}, 2, "mel.*gammatone.*cqt.*raw.*concat.*multiview"),
         ({"--epochs": 0}, 1, "expected --epochs above 0, found 0"),
         ({"--window": -1}, 1, "expected --window above 0, found -1"),
+        ({"--learning-rate": "nan"}, 1, "expected --learning-rate above 0, found nan"),
+        ({"--seed": -1}, 1, "expected --seed from 0 to 999999, found -1"),
     ],
 )
 def test_wrong_settings_are_one_line(
@@ -118,7 +120,7 @@ def test_wrong_settings_are_one_line(
         found = error.code
     assert found == status
     assert re.search(message, one_line(capsys))
-    assert not (tmp_path / "run" / "model.keras").exists()
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_store_of_another_rate_is_named(tiny_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

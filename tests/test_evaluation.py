@@ -15,7 +15,7 @@ from data_prep.views import VIEWS
 from multiview import evaluation
 from multiview.errors import InputError
 from multiview.names import BRANCHES, PAPER_TABLE_3
-from multiview.report import collect, fold_accuracies, report, table_3
+from multiview.report import collect, fold_accuracies, mean_curve, report, table_3
 from multiview.store import Store
 
 
@@ -68,8 +68,16 @@ def test_segments_of_the_test_span_each_clip(tiny_store: Store) -> None:
 
 
 def test_long_clips_are_monitored_on_five_segments(tiny_store: Store) -> None:
-    segments = evaluation.even_segments(tiny_store, np.array([0, 1]), most=1)
-    assert segments.clips.tolist() == [0, 1] and segments.starts.tolist() == [0, 0]
+    from types import SimpleNamespace
+
+    seconds = np.array([30, 5, 2])
+    lengths = seconds * 22050
+    long = SimpleNamespace(
+        sample_rate=22050, samples=lengths, offsets={"raw": np.concatenate([[0], np.cumsum(lengths)])}
+    )
+    segments = evaluation.even_segments(long, np.arange(3), most=evaluation.MONITOR_SEGMENTS)
+    assert np.bincount(segments.clips).tolist() == [5, 5, 2]
+    assert np.bincount(evaluation.even_segments(long, np.arange(3)).clips).tolist() == [30, 5, 2]
 
 
 def write_run(
@@ -97,7 +105,9 @@ def write_run(
         writer = csv.writer(file)
         writer.writerow(columns)
         for n in range(3):
-            writer.writerow([n, n, 5 * n, 0.1] + [1.0 / (n + 1), 2.0 / (n + 1), 0.5, 1 / len(rows)] * len(rows))
+            writer.writerow(
+                [n, n, (4 + fold) * n, 0.1] + [1.0 / (n + 1), 2.0 / (n + 1), 0.5, 1 / len(rows)] * len(rows)
+            )
 
 
 def write_runs(directory: Path, dataset: str = "esc50") -> Path:
@@ -162,6 +172,20 @@ def test_one_fold_has_no_deviation_and_other_datasets_no_paper_figure(tmp_path: 
     table = pd.read_csv(tmp_path / "table.csv")
     assert table["accuracy_std"].isna().all() and table["paper_accuracy"].isna().all()
     assert "The paper reports no figures on this dataset." in (tmp_path / "table.md").read_text()
+
+
+def test_curves_are_averaged_by_evaluation(tmp_path: Path) -> None:
+    """Folds of 5 and 6 steps an epoch: three points, at the mean steps, as in each fold."""
+    curve = mean_curve(collect(write_runs(tmp_path)), "mel", "val_loss_mel")
+    assert curve.index.tolist() == [0, 5.5, 11]
+    np.testing.assert_allclose(curve, [2, 1, 2 / 3])
+
+
+def test_run_in_the_wrong_place_is_named(tmp_path: Path) -> None:
+    write_runs(tmp_path)
+    (tmp_path / "mel" / "fold1").rename(tmp_path / "mel" / "fold1_old")
+    with pytest.raises(InputError, match="fold1_old; found mel, fold1; move it away"):
+        collect(tmp_path)
 
 
 def test_unfinished_systems_are_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

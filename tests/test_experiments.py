@@ -65,7 +65,6 @@ def test_demo_from_sounds_to_the_table(project: Path) -> None:
 
 
 def test_one_failing_run_does_not_stop_the_others(project: Path) -> None:
-    shutil.copytree(project / "stores", project / "kept", dirs_exist_ok=True)
     taken = project / "results" / "demo" / "small" / "mel" / "fold1"
     taken.mkdir(parents=True)
     (taken / "run.json").write_text("{")
@@ -83,6 +82,8 @@ def test_one_failing_run_does_not_stop_the_others(project: Path) -> None:
         (("demo", "--preset", "huge"), "expected --preset paper, small or demo, found huge"),
         (("demo", "--folds"), "expected a value after --folds"),
         (("demo", "--fast"), "unknown option --fast"),
+        (("demo", "--systems", "mel,video"), "found video"),
+        (("esc10", "--preset", "small", "--sample-rate", "44100"), "for --sample-rate 22050, found 44100"),
         (("esc10", "--audio", "nowhere"), "--audio is no folder"),
     ],
 )

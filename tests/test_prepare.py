@@ -68,7 +68,7 @@ def test_esc10_of_the_real_table(esc10_audio: Path) -> None:
         (lambda t: t.drop(columns=["fold", "src_file"]), "missing: fold, src_file"),
         (lambda t: t.iloc[:0], "lists no clips"),
         (lambda t: t.assign(fold=t.fold.replace(3, 4)), "found none in fold 3"),
-        (lambda t: t.assign(fold=t.fold.astype(object).replace(5, "x")), "fold that is no number"),
+        (lambda t: t.assign(fold=t.fold.astype(object).replace(5, "x")), "fold that is no whole number"),
         (lambda t: pd.concat([t, t.iloc[:1]]), "more than once"),
     ],
 )
@@ -102,6 +102,7 @@ def spoil(audio: Path, names: list[str]) -> None:
         lambda path: path.write_bytes(b"RIFF no sound"),
         lambda path: soundfile.write(path, np.zeros(0), 22050),
         lambda path: soundfile.write(path, np.full(30_000, np.nan), 22050, subtype="FLOAT"),
+        lambda path: soundfile.write(path, np.full(30_000, 1e25), 22050, subtype="FLOAT"),
     ]
     for name, way in zip(names, ways, strict=False):
         way(audio / name)
@@ -109,18 +110,19 @@ def spoil(audio: Path, names: list[str]) -> None:
 
 def test_unreadable_files_fail_unless_allowed(esc_tree: Path, capsys: pytest.CaptureFixture) -> None:
     names = [clip.id for clip in esc50.index(esc_tree).clips]
-    spoil(esc_tree / "audio", names[::7])
+    spoil(esc_tree / "audio", names[::5])
     store = esc_tree.parent / "s.h5"
     arguments = ("esc50", "--audio", esc_tree, "--store", store, "--sample-rate", 22050)
     assert run(*arguments) == 1
     error = capsys.readouterr().err
-    assert "5 of 30 clips cannot be read" in error and "--allow-missing" in error and not store.exists()
+    assert "6 of 30 clips cannot be read" in error and "--allow-missing" in error and not store.exists()
     assert run(*arguments, "--allow-missing") == 0
     printed = capsys.readouterr()
-    for name, why in zip(names[::7], ["no such file", "unreadable", "unreadable", "no samples", "NaN"], strict=True):
+    reasons = ["no such file", "unreadable", "unreadable", "no samples", "NaN", "samples beyond"]
+    for name, why in zip(names[::5], reasons, strict=True):
         assert f"left out: {name}: {why}" in printed.err
-    assert "25 clips" in printed.out and "5 clips left out" in printed.out
-    assert set(Store(store).ids) == set(names) - set(names[::7])
+    assert "24 clips" in printed.out and "6 clips left out" in printed.out
+    assert set(Store(store).ids) == set(names) - set(names[::5])
     assert run(*arguments) == 0  # the finished store is recognised
 
 
@@ -242,7 +244,31 @@ def test_demo_is_the_same_everywhere_and_shares_no_source_between_folds(tmp_path
         assert one.path.read_bytes() == other.path.read_bytes()
     folds = pd.DataFrame({"source": [c.source for c in first.clips], "fold": [c.fold for c in first.clips]})
     assert folds.groupby("source")["fold"].nunique().eq(1).all()
-    assert pd.crosstab([c.label for c in first.clips], [c.fold for c in first.clips]).eq(4).all(axis=None)
+    assert pd.crosstab([c.label for c in first.clips], [c.fold for c in first.clips]).eq(8).all(axis=None)
+
+
+def test_second_call_on_a_store_says_so(esc_tree: Path, capsys: pytest.CaptureFixture) -> None:
+    from multiview.files import locked
+
+    store = esc_tree.parent / "s.h5"
+    with locked(esc_tree.parent / "s.lock", "test", "none"):
+        assert run("esc50", "--audio", esc_tree, "--store", store) == 1
+    assert "is being prepared by another process" in capsys.readouterr().err
+    assert not store.exists()
+
+
+def test_leftovers_of_a_killed_call_are_removed(esc_tree: Path) -> None:
+    leftover = esc_tree.parent / ".s.4711.tmp.h5"
+    leftover.write_bytes(b"half")
+    assert run("esc50", "--audio", esc_tree, "--store", esc_tree.parent / "s.h5", "--sample-rate", 22050) == 0
+    assert not leftover.exists()
+
+
+def test_other_seed_makes_other_sounds(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert demo.index(tmp_path, seed=1).clips[0].path.read_bytes() != demo.index(tmp_path).clips[0].path.read_bytes()
+    assert run("demo", "--store", tmp_path / "s.h5") == 0
+    assert run("demo", "--store", tmp_path / "s.h5", "--seed", 1) == 1
+    assert "exists with other clips" in capsys.readouterr().err
 
 
 def test_options_that_do_not_apply_are_refused(capsys: pytest.CaptureFixture) -> None:

@@ -221,16 +221,23 @@ def test_continued_run_equals_an_undisturbed_one(
 def test_killed_run_continues(tiny_store: Store, tmp_path: Path) -> None:
     """Kill -9 in the middle of training; the same command then finishes the run."""
     command = [sys.executable, "-m", "multiview.cli", "train", str(tiny_store.path), "--system", "cqt", "--fold", "1"]
-    command += ["--preset", "demo", "--epochs", "6", "--run", str(tmp_path / "run")]
+    command += ["--preset", "demo", "--epochs", "6", "--batch-size", "8", "--run", str(tmp_path / "run")]
     run = Run(tmp_path / "run")
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (run.history.exists() and len(run.history.read_text().split()) > 3):
         time.sleep(0.02)
+    assert process.poll() is None and run.checkpoint.exists()
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not run.model.exists()
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    with np.load(run.checkpoint) as state:
+        done = len(json.loads(str(state["record"]))["rows"]) - 1
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0 and done > 0
+    bars = [line for line in again.stderr.replace("\r", "\n").splitlines() if "step" in line]
+    steps = int(rows(run)[1]["step"])
+    assert f"{done * steps}/{6 * steps}" in bars[0]  # it went on from the checkpoint
     assert [row["evaluation"] for row in rows(run)] == list(range(7))
     assert json.loads(run.metrics.read_text())["clips"] == 12
 

@@ -7,6 +7,7 @@ random parameters, of which two clips are drawn; sources are dealt to five folds
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import soundfile
 from scipy import signal
 
 from data_prep.datasets.base import ClipFile, Index
+from multiview.files import replacing
 
 SAMPLE_RATE = 22050
 SECONDS = 2.0
@@ -59,12 +61,13 @@ def index(audio: Path, seed: int = 0) -> Index:
     for label, name in enumerate(CLASSES):
         for source in range(FOLDS * SOURCES_PER_FOLD):
             for take in range(CLIPS_PER_SOURCE):
-                file = f"{name}-{source}-{take}.wav"
+                file = f"{name}-{seed}-{source}-{take}.wav"
                 if not (audio / file).exists():
                     rng = np.random.default_rng([seed, label, source])
-                    sound = synthesise(name, rng, np.random.default_rng([seed, label, source, take]))
-                    temporary = audio / f".{file}"
-                    soundfile.write(temporary, np.clip(sound, -1, 1), SAMPLE_RATE, subtype="PCM_16")
-                    temporary.rename(audio / file)
-                clips.append(ClipFile(audio / file, file, label, f"{name}-{source}", fold=source % FOLDS + 1))
+                    sound = synthesise(name, rng, np.random.default_rng([seed, label, source, take + 1]))
+                    content = io.BytesIO()
+                    soundfile.write(content, np.clip(sound, -1, 1), SAMPLE_RATE, subtype="PCM_16", format="WAV")
+                    with replacing(audio / file) as temporary:
+                        temporary.write_bytes(content.getvalue())
+                clips.append(ClipFile(audio / file, file, label, f"{name}-{seed}-{source}", fold=source % FOLDS + 1))
     return Index(CLASSES, clips)

@@ -31,7 +31,7 @@ def read_table(audio: Path | None) -> tuple[Path, pd.DataFrame]:
     if table is None:
         raise InputError(f"expected {tables[0]} as in the ESC-50 archive, found no such file; check --audio")
     try:
-        rows = pd.read_csv(table, dtype={"src_file": str, "filename": str})
+        rows = pd.read_csv(table, dtype={"src_file": str, "filename": str, "category": str})
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{table} is not a CSV table ({error}); take the official esc50.csv") from error
     missing = [column for column in COLUMNS if column not in rows]
@@ -42,9 +42,10 @@ def read_table(audio: Path | None) -> tuple[Path, pd.DataFrame]:
         )
     if rows.empty:
         raise InputError(f"{table} lists no clips; take the official esc50.csv")
-    bad = rows[rows[list(COLUMNS)].isna().any(axis=1) | ~pd.to_numeric(rows["fold"], "coerce").gt(0)]
+    fold = pd.to_numeric(rows["fold"], "coerce")
+    bad = rows[rows[list(COLUMNS)].isna().any(axis=1) | ~(fold.between(1, 1000) & (fold % 1 == 0))]
     if len(bad):
-        raise InputError(f"{table}: row {bad.index[0] + 2} has an empty cell or a fold that is no number from 1")
+        raise InputError(f"{table}: row {bad.index[0] + 2} has an empty cell or a fold that is no whole number from 1")
     return table.parent.parent / "audio", rows
 
 

@@ -46,7 +46,7 @@ def index(audio: Path | None, folds: int = 5, seed: int = 0) -> Index:
     if not 2 <= folds <= len(by_class[smallest]):
         raise InputError(
             f"expected 2 to {len(by_class[smallest])} folds, as many as class {smallest!r} has clips; "
-            f"found --folds {folds}"
+            f"found {folds}; say multiview-prepare folder --folds N"
         )
     paths = [path for files in by_class.values() for path in files]
     labels = [label for label, files in enumerate(by_class.values()) for _ in files]
