@@ -115,8 +115,10 @@ class Run:
 
     def update(self, **changes) -> None:
         """Change entries of `run.json`; the time and the peak memory so far are added."""
+        record = self.read()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-        write_json(self.record, {**self.read(), **changes, "updated": _now(), "peak_memory_mib": round(peak)})
+        peak = max(round(peak), record.get("peak_memory_mib", 0))
+        write_json(self.record, {**record, **changes, "updated": _now(), "peak_memory_mib": peak})
 
     def begin(self, store: Store, settings: Settings) -> bool:
         """Write `run.json`, or check that the run that is there is this one; True if it is trained.
@@ -148,7 +150,10 @@ class Run:
             finished = self.model.exists()
             if finished:
                 self.checkpoint.unlink(missing_ok=True)
-            self.update(store=wanted["store"], **({} if finished else {"status": "running"}))
+            if not finished:
+                self.update(store=wanted["store"], status="running")
+            elif found["store"] != wanted["store"]:  # moved
+                self.update(store=wanted["store"])
             return finished
         write_json(
             self.record,
