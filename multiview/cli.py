@@ -18,6 +18,18 @@ os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
+def _import_keras() -> None:
+    """Import Keras without what TensorFlow's libraries print before they know their log level."""
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import keras  # noqa: F401
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
 def _train(args: argparse.Namespace) -> None:
     from multiview.store import Store
 
@@ -36,6 +48,7 @@ def _train(args: argparse.Namespace) -> None:
         precision=args.precision,
     )
 
+    _import_keras()
     from multiview.blending import DivergedError
     from multiview.evaluation import evaluate
     from multiview.training import train
@@ -65,6 +78,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     runs = [Run(path) for path in args.runs]
     for run in runs:
         run.read()
+    _import_keras()
     for run in runs:
         evaluate(run)
         _print_metrics(run)
@@ -77,10 +91,11 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from multiview.prediction import Predictor
-
     if args.top < 1:
         raise InputError(f"expected --top of at least 1, found {args.top}")
+    _import_keras()
+    from multiview.prediction import Predictor
+
     predictor = Predictor(args.model)
     for path in args.audio:
         probabilities = predictor.predict_file(path)
