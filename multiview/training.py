@@ -67,6 +67,8 @@ class TrainingSegments(keras.utils.PyDataset):
         self.lasts = evaluation.last_starts(store, clips)
         self.steps_per_epoch = math.ceil(len(clips) / settings.batch_size)
         self.interval = settings.evaluation_interval or self.steps_per_epoch
+        # With an interval of its own, training ends with the last whole one.
+        self.intervals = settings.epochs * self.steps_per_epoch // self.interval
         self.evaluations = 0  # done so far
         self._epoch = functools.lru_cache(maxsize=4)(self._draw_epoch)
 
@@ -131,38 +133,40 @@ def train(store: Store, settings: Settings, path: str | Path) -> Run:
         If a loss is no longer finite; the last checkpoint stays.
     """
     run, split = Run(path), make_split(store, settings.fold, settings.seed)
+    data = TrainingSegments(store, split.train, settings)
+    if not data.intervals:
+        raise InputError(
+            f"expected --evaluation-interval of at most the {settings.epochs * data.steps_per_epoch} steps "
+            f"of training, found {data.interval}"
+        )
+    policy = keras.config.dtype_policy()
     with run.locked():
         if run.begin(store, settings):
             print(f"{path} is trained already")
             return run
         try:
-            _fit(store, settings, split, run)
+            keras.config.set_dtype_policy(settings.dtype_policy)
+            _fit(store, settings, split, data, run)
         except DivergedError as error:
             run.update(status="failed", reason=str(error))
             raise
         except KeyboardInterrupt:
             run.update(status="interrupted")
             raise
+        finally:
+            keras.config.set_dtype_policy(policy)
     return run
 
 
-def _fit(store: Store, settings: Settings, split: Split, run: Run) -> None:
+def _fit(store: Store, settings: Settings, split: Split, data: TrainingSegments, run: Run) -> None:
     """Build, fit and save the kept model."""
     views, branches = SYSTEMS[settings.system]
     keras.utils.set_random_seed(1000 * settings.seed + settings.fold)
-    keras.config.set_dtype_policy(settings.dtype_policy)
     statistics = {view: bin_statistics(store, split.train, view) for view in views if view != "raw"}
     network = functools.partial(
         build_network, settings.system, len(store.classes), store.sample_rate, settings.width, statistics
     )
-    model, data = network(), TrainingSegments(store, split.train, settings)
-    # With an interval of its own, training ends with the last whole interval.
-    evaluations = settings.epochs * data.steps_per_epoch // data.interval
-    if not evaluations:
-        raise InputError(
-            f"expected --evaluation-interval of at most the {settings.epochs * data.steps_per_epoch} steps "
-            f"of training, found {data.interval}"
-        )
+    model, evaluations = network(), data.intervals
     model.compile(optimizer=keras.optimizers.Adam(learning_rate_schedule(settings, data.steps_per_epoch)))
     model.optimizer.build(model.trainable_variables)
 

@@ -104,6 +104,7 @@ def one_line(capsys: pytest.CaptureFixture) -> str:
         ({"--epochs": 0}, 1, "expected --epochs above 0, found 0"),
         ({"--window": -1}, 1, "expected --window above 0, found -1"),
         ({"--learning-rate": "nan"}, 1, "expected --learning-rate above 0, found nan"),
+        ({"--evaluation-interval": 5000}, 1, "at most the .* steps of training, found 5000"),
         ({"--seed": -1}, 1, "expected --seed from 0 to 999999, found -1"),
     ],
 )

@@ -325,4 +325,5 @@ def test_mixed_precision_trains(tiny_store: Store, tiny_settings, tmp_path: Path
     model = run.load_model()
     assert model.get_layer("gammatone_conv1").compute_dtype == precision
     assert model.get_layer("gammatone_fc3").compute_dtype == "float32"
+    assert keras.config.dtype_policy().name == "float32"  # nothing built later is changed
     assert all(math.isfinite(value) for row in rows(run) for value in row.values())
