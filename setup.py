@@ -28,7 +28,9 @@ setup(
         "h5py>=3.10",
         "soundfile>=0.12.1",
         "soxr>=0.3.7",
-        "joblib>=1.3",
+        "joblib>=1.4",
+        "pooch>=1.6",
+        "requests>=2.25",
         "threadpoolctl>=3.1",
         "tqdm>=4.65",
         "filelock>=3.12",
@@ -37,7 +39,15 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.18,<3"],
         "jax": ["jax>=0.4.34"],
-        "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "jax>=0.4.34"],
+        "cluster": ["distributed>=2024.1"],
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "ruff>=0.6",
+            "psutil>=5.9",
+            "jax>=0.4.34",
+            "distributed>=2024.1",
+        ],
     },
     entry_points={
         "console_scripts": [

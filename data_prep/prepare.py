@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import functools
-import hashlib
 import importlib
-import json
-import shutil
 import sys
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import joblib
-import numpy as np
 from tqdm import tqdm
 
-from data_prep.audio import AudioError, read_audio
-from data_prep.datasets.base import ClipFile, Index
-from data_prep.views import GEOMETRIES, VIEWS, extract, parameters
+from data_prep.datasets.base import Index
+from data_prep.download import download
+from data_prep.extraction import Parts
+from data_prep.inspection import inspect
+from data_prep.views import GEOMETRIES
 from multiview.errors import InputError, exit_status
-from multiview.files import locked, replacing
+from multiview.files import locked
 from multiview.store import Clip, Store, write_store
 
-DATASETS = ("esc10", "esc50", "folder", "demo")
+# By dataset, what only it can be asked for.
+DATASETS = {
+    "esc10": (),
+    "esc50": (),
+    "dcase2016": ("development_folds",),
+    "gtzan": ("without_faulty", "seed"),
+    "folder": ("csv", "folds", "seed"),
+    "demo": ("seed",),
+}
+# Options that take other clips to other folds than the paper: the store names them with the dataset.
+VARIANTS = ("development_folds", "without_faulty")
 UNREADABLE_SHARE = 0.05  # more than this needs --allow-missing
 SOFTWARE = ("librosa", "spafe", "numpy", "scipy", "soundfile", "soxr", "h5py")
 
@@ -33,66 +40,14 @@ EXAMPLE = """example:
 """
 
 
-def extract_part(clip: ClipFile, part: Path, sample_rate: int) -> str | None:
-    """Write the views of one clip to `part`; return None, or why the clip gives none."""
-    try:
-        waveform = read_audio(clip.path, sample_rate)
-    except AudioError as error:
-        return str(error)
-    with replacing(part) as temporary:
-        np.savez(temporary, samples=len(waveform), **extract(waveform, sample_rate))
-    return None
-
-
-class Parts:
-    """The views of single clips, kept beside the store until it is written.
-
-    A part is named after its sound file, that file's size and time, and the view parameters, so a
-    later call takes what an interrupted one finished and nothing that has become stale.
-    """
-
-    def __init__(self, store: Path, sample_rate: int) -> None:
-        self.folder = store.with_name(store.name + ".parts")
-        self.sample_rate = sample_rate
-        self.parameters = json.dumps(parameters(sample_rate), sort_keys=True)
-
-    def path(self, clip: ClipFile) -> Path:
-        """Where the part of `clip` is or will be."""
-        stat = clip.path.stat() if clip.path.exists() else None
-        key = [str(clip.path.absolute()), stat and stat.st_size, stat and stat.st_mtime_ns, self.parameters]
-        return self.folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
-
-    def extract(self, clips: list[ClipFile], jobs: int) -> dict[str, str]:
-        """Make the parts that are missing; return by clip id why a clip could not be read."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        todo = [(clip, self.path(clip)) for clip in clips]
-        todo = [(clip, part) for clip, part in todo if not part.exists()]
-        if len(todo) < len(clips):
-            print(f"{len(clips) - len(todo)} of {len(clips)} clips are extracted already", file=sys.stderr)
-        one = joblib.delayed(functools.partial(extract_part, sample_rate=self.sample_rate))
-        results = joblib.Parallel(n_jobs=jobs, return_as="generator")(one(*item) for item in todo)
-        progress = tqdm(results, total=len(todo), desc="views", unit="clip", disable=not todo)
-        return {clip.id: why for (clip, _), why in zip(todo, progress, strict=True) if why}
-
-    def load(self, clips: list[ClipFile]) -> Iterator[dict[str, np.ndarray]]:
-        """The views of `clips` in order, one clip in memory at a time."""
-        for clip in clips:
-            with np.load(self.path(clip)) as part:
-                yield {view: part[view] for view in VIEWS}
-
-    def samples(self, clip: ClipFile) -> int:
-        """Samples of the clip before padding."""
-        with np.load(self.path(clip)) as part:
-            return int(part["samples"])
-
-
 def check_index(dataset: str, index: Index) -> None:
     """Refuse an index that could not be trained on.
 
     Raises
     ------
     InputError
-        If it has no clips, repeated names, or a fold without clips below its highest fold.
+        If it has no clips, repeated names, a fold without clips below its highest fold, or a source
+        on both sides of a split.
     """
     if not index.clips:
         raise InputError(f"{dataset}: found no clips; check --audio")
@@ -107,6 +62,15 @@ def check_index(dataset: str, index: Index) -> None:
             f"{dataset}: expected test clips in each of the folds 1 to {max(folds)}, found none in "
             f"fold {min(empty)}; mend the fold column"
         )
+    evaluated = any(clip.split == "evaluation" for clip in index.clips)
+    side_of: dict[str, int | str] = {}
+    for clip in index.clips:
+        side = clip.split if evaluated else clip.fold
+        if side_of.setdefault(clip.source, side) != side:
+            raise InputError(
+                f"{dataset}: expected the clips of a source on one side of every split, found source "
+                f"{clip.source!r} in {'' if evaluated else 'fold '}{side_of[clip.source]} and {side}; mend the table"
+            )
 
 
 def already_prepared(path: Path, dataset: str, sample_rate: int | None, index: Index | None) -> bool:
@@ -154,9 +118,17 @@ def prepare(
     sample_rate: int,
     *,
     jobs: int = 1,
+    cluster: str | None = None,
     allow_missing: bool = False,
 ) -> None:
     """Extract the views of the clips of `index` and write them to `store`; name what cannot be read.
+
+    Parameters
+    ----------
+    jobs : int
+        Processes on this machine.
+    cluster : str, optional
+        Address of a Dask scheduler, whose workers do it instead.
 
     Raises
     ------
@@ -164,10 +136,13 @@ def prepare(
         If more than 5 % of the clips cannot be read, unless `allow_missing`.
     """
     check_index(dataset, index)
-    if already_prepared(store, dataset, sample_rate, index):
-        return
     parts = Parts(store, sample_rate)
-    unreadable = parts.extract(list(index.clips), jobs)
+    if already_prepared(store, dataset, sample_rate, index):
+        parts.remove()  # those that a call killed at its very end left
+        return
+    if index.published not in (None, len(index.clips)):
+        print(f"note: {dataset} is published with {index.published} clips, found {len(index.clips)}", file=sys.stderr)
+    unreadable = parts.extract(index.clips, jobs, cluster)
     for name, why in unreadable.items():
         print(f"left out: {name}: {why}", file=sys.stderr)
     share = len(unreadable) / len(index.clips)
@@ -187,63 +162,125 @@ def prepare(
         software={package: version(package) for package in SOFTWARE},
         left_out=list(unreadable),
     )
-    shutil.rmtree(parts.folder)
+    parts.remove()
+
+
+def downloaded(module: ModuleType, audio: Path, mirror: str | None, options: dict) -> Index:
+    """The index of a dataset below `audio`, whose archives are fetched if any clip is not there."""
+    try:
+        index = module.index(audio, **options)
+        if len(index.clips) == index.published and all(clip.path.exists() for clip in index.clips):
+            return index
+    except InputError:
+        pass  # what is missing is about to come
+    download(module.SOURCE, audio, mirror)
+    return module.index(audio, **options)
+
+
+def make_store(args: argparse.Namespace, options: dict) -> None:
+    """What `multiview-prepare DATASET` does: index, extract, write, unless the store is there."""
+    module = importlib.import_module(f"data_prep.datasets.{args.dataset}")
+    dataset = "_".join([args.dataset, *(name for name in VARIANTS if name in options)])
+    audio, choices = args.audio, sorted(set(options) - set(VARIANTS))
+    if args.dataset == "demo" and audio is None:
+        audio = args.store.with_name(f"{args.store.stem}_audio")
+    if audio is None and args.download:
+        raise InputError("expected --audio DIR, the folder to download to")
+    given = audio or options.get("csv")
+    if not given and choices:
+        raise InputError(f"expected --audio with --{choices[0]}, to see whether the store fits")
+    name = args.store.stem
+    lock = args.store.with_name(f"{name}.lock")
+    with locked(lock, f"{args.store} is being prepared", f".{name}.*.tmp*"):
+        # A store that is there can be used without its sounds, and nothing is fetched for it.
+        if (not given or (args.download and not choices)) and already_prepared(
+            args.store, dataset, args.sample_rate, index=None
+        ):
+            return
+        index = downloaded(module, audio, args.mirror, options) if args.download else module.index(audio, **options)
+        prepare(
+            dataset,
+            index,
+            args.store,
+            args.sample_rate or module.SAMPLE_RATE,
+            jobs=args.jobs,
+            cluster=args.cluster,
+            allow_missing=args.allow_missing,
+        )
+
+
+def describe(path: Path) -> None:
+    """Print one line on what a store holds."""
+    store = Store(path)
+    print(
+        f"{path}: {len(store)} clips, {len(store.classes)} classes, {store.sample_rate} Hz, "
+        f"{store.samples.sum() / store.sample_rate / 60:.1f} minutes, "
+        f"{path.stat().st_size / 2**20:.0f} MiB; {len(store.left_out)} clips left out"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of `multiview-prepare`."""
     parser = argparse.ArgumentParser(
         "multiview-prepare",
-        description="Turn the sound files of a dataset into a store of four views.",
+        usage="%(prog)s DATASET --audio DIR --store FILE.h5 [options]\n       %(prog)s --inspect FILE.h5 [--to DIR]",
+        description="Turn the sound files of a dataset into a store of four views, or look at a store.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("dataset", choices=DATASETS, help="folder: one sub-folder a class; demo: synthesised")
-    parser.add_argument("--audio", type=Path, metavar="DIR", help="folder with the dataset")
-    parser.add_argument("--store", type=Path, required=True, metavar="FILE.h5", help="the store to write")
+    parser.add_argument(
+        "dataset", nargs="?", choices=DATASETS, metavar="DATASET", help=f"{', '.join(DATASETS)} (synthesised)"
+    )
+    parser.add_argument("--audio", type=Path, metavar="DIR", help="folder with the dataset, or to download it to")
+    parser.add_argument("--store", type=Path, metavar="FILE.h5", help="the store to write")
     parser.add_argument("--sample-rate", type=int, choices=sorted(GEOMETRIES), help="Hz; the dataset's own by default")
-    parser.add_argument("--jobs", type=int, default=joblib.cpu_count(), metavar="N", help="processes (all cores)")
     parser.add_argument(
         "--allow-missing", action="store_true", help="go on when more than 5 %% of the clips are unreadable"
     )
-    parser.add_argument("--folds", type=int, metavar="N", help="folds to draw (dataset folder; 5)")
-    parser.add_argument("--seed", type=int, metavar="N", help="of the folds, or of the demo's sounds (0)")
+    where = parser.add_argument_group("where the work is done")
+    where.add_argument("--jobs", type=int, default=joblib.cpu_count(), metavar="N", help="processes (all cores)")
+    where.add_argument("--cluster", metavar="ADDRESS", help="on the workers of a Dask scheduler, tcp://host:port")
+    fetching = parser.add_argument_group("esc10, esc50, dcase2016")
+    fetching.add_argument("--download", action="store_true", help="fetch what is not in --audio yet")
+    fetching.add_argument("--mirror", metavar="URL", help="folder with the archives, instead of the official server")
+    special = parser.add_argument_group("one dataset's own")
+    special.add_argument("--csv", type=Path, metavar="FILE", help="folder: path,label[,fold,source,split] of each clip")
+    special.add_argument("--folds", type=int, metavar="N", help="folder: folds to draw (5)")
+    special.add_argument("--seed", type=int, metavar="N", help="folder, gtzan: of the folds; demo: of the sounds (0)")
+    special.add_argument(
+        "--development-folds", action="store_true", help="dcase2016: test on the development set's four folds"
+    )
+    special.add_argument("--without-faulty", action="store_true", help="gtzan: leave out 70 faulty clips")
+    looking = parser.add_argument_group("look at a store")
+    looking.add_argument("--inspect", type=Path, metavar="FILE.h5", help="print what is in it and draw views.png")
+    looking.add_argument("--to", type=Path, metavar="DIR", help="where views.png goes (beside the store)")
     args = parser.parse_args(argv)
-    options = {name: getattr(args, name) for name in ("folds", "seed") if getattr(args, name) is not None}
-    allowed = {"folder": {"folds", "seed"}, "demo": {"seed"}}.get(args.dataset, set())
-    if set(options) - allowed:
-        parser.error(f"--{min(set(options) - allowed)} does not go with {args.dataset}: its folds are fixed")
+
+    own = {name for names in DATASETS.values() for name in names}
+    options = {name: value for name in sorted(own) if (value := getattr(args, name)) not in (None, False)}
+    if args.inspect:
+        if args.dataset or args.store:
+            parser.error("expected --inspect FILE.h5 alone, found a dataset or --store with it")
+        return exit_status("multiview-prepare", lambda: inspect(args.inspect, args.to or args.inspect.parent))
+    if not args.dataset or not args.store:
+        parser.error("expected DATASET and --store FILE.h5, or --inspect FILE.h5")
+    for name in options:
+        if name not in DATASETS[args.dataset]:
+            owners = " and ".join(dataset for dataset, names in DATASETS.items() if name in names)
+            parser.error(f"--{name.replace('_', '-')} does not go with {args.dataset}; it is for {owners}")
+    if args.download and not hasattr(importlib.import_module(f"data_prep.datasets.{args.dataset}"), "SOURCE"):
+        parser.error(f"--download does not go with {args.dataset}: it is not published")
+    for option, without in (("mirror", not args.download), ("to", True)):
+        if getattr(args, option) and without:
+            parser.error(f"--{option} goes with --{'download' if option == 'mirror' else 'inspect'}")
     if args.seed is not None and args.seed < 0:
         parser.error(f"expected --seed of at least 0, found {args.seed}")
     if args.jobs < 1:
         parser.error(f"expected --jobs of at least 1, found {args.jobs}")
 
     def command() -> None:
-        module = importlib.import_module(f"data_prep.datasets.{args.dataset}")
-        audio = args.audio
-        if args.dataset == "demo" and audio is None:
-            audio = args.store.with_name(f"{args.store.stem}_audio")
-        if audio is None and options:
-            raise InputError(f"expected --audio with --{min(options)}, to see whether the store fits")
-        name = args.store.stem
-        lock = args.store.with_name(f"{name}.lock")
-        with locked(lock, f"{args.store} is being prepared", f".{name}.*.tmp*"):
-            # A store that is there can be used without its sounds.
-            if audio or not already_prepared(args.store, args.dataset, args.sample_rate, index=None):
-                prepare(
-                    args.dataset,
-                    module.index(audio, **options),
-                    args.store,
-                    args.sample_rate or module.SAMPLE_RATE,
-                    jobs=args.jobs,
-                    allow_missing=args.allow_missing,
-                )
-        store = Store(args.store)
-        print(
-            f"{args.store}: {len(store)} clips, {len(store.classes)} classes, {store.sample_rate} Hz, "
-            f"{store.samples.sum() / store.sample_rate / 60:.1f} minutes, "
-            f"{args.store.stat().st_size / 2**20:.0f} MiB; {len(store.left_out)} clips left out"
-        )
+        make_store(args, options)
+        describe(args.store)
 
     return exit_status("multiview-prepare", command)
 

@@ -7,6 +7,8 @@ prediction all take their parameters from here.
 from __future__ import annotations
 
 import functools
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import librosa
@@ -23,8 +25,7 @@ CQT_BINS_PER_OCTAVE = 12
 CQT_MIN_HZ = float(librosa.note_to_hz("C1"))  # librosa's default, 32.7 Hz
 CQT_SPARSITY = 0.01  # librosa's default: share of each filter's magnitude that is pruned
 
-# The order of summation, and so the last bits, would depend on the number of threads.
-_BLAS = ThreadpoolController()
+BLOCK = 2048  # frames that are transformed at a time, which bounds the memory of long clips
 
 
 @dataclass(frozen=True)
@@ -155,17 +156,25 @@ def _frame_filters(sample_rate: int) -> np.ndarray:
     return np.concatenate([mel_filters(sample_rate), gammatone_filters(sample_rate)]).T.copy()
 
 
-def power_spectrum(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Power spectrum of Hann windows of 40 ms, float32 [frames, n_fft / 2 + 1], not centred."""
+def _by_blocks(function: Callable[[np.ndarray], np.ndarray], frames: np.ndarray) -> np.ndarray:
+    """`function` of [frames, ...], computed a block of frames at a time."""
+    blocks = [function(frames[begin : begin + BLOCK]) for begin in range(0, len(frames), BLOCK)]
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def power_spectrum(frames: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Power spectrum of frames of 40 ms [frames, window] in Hann windows, float32 [frames, n_fft / 2 + 1]."""
     size = geometry(sample_rate)
-    frames = np.lib.stride_tricks.sliding_window_view(waveform, size.window)[:: size.hop]
     spectrum = scipy.fft.rfft(frames * _hann(size.window), n=size.n_fft, axis=1, overwrite_x=True)
     return np.square(spectrum.real) + np.square(spectrum.imag)
 
 
 def mel_and_gammatone(waveform: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Log mel and log gammatone spectrogram, dB, each float32 [frames, 64]."""
-    both = decibels(power_spectrum(waveform, sample_rate) @ _frame_filters(sample_rate))
+    """Log mel and log gammatone spectrogram of frames that are not centred, dB, each float32 [frames, 64]."""
+    size = geometry(sample_rate)
+    frames = np.lib.stride_tricks.sliding_window_view(waveform, size.window)[:: size.hop]
+    filters = _frame_filters(sample_rate)
+    both = _by_blocks(lambda block: decibels(power_spectrum(block, sample_rate) @ filters), frames)
     return both[:, :BANDS], both[:, BANDS:]
 
 
@@ -214,6 +223,10 @@ def _cqt_octaves(sample_rate: int) -> tuple[int, tuple[_Octave, ...]]:
     return early, tuple(octaves)
 
 
+def _filtered(windows: np.ndarray, filters: np.ndarray) -> np.ndarray:
+    return scipy.fft.rfft(windows, axis=1) @ filters
+
+
 def cqt(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     """Log power of `librosa.cqt` with 64 bins from C1, 12 an octave; dB, float32 [frames, 64].
 
@@ -228,11 +241,36 @@ def cqt(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     for octave in octaves:
         padded = np.pad(waveform, octave.n_fft // 2)
         windows = np.lib.stride_tricks.sliding_window_view(padded, octave.n_fft)[:: octave.hop]
-        responses.append(scipy.fft.rfft(windows[:frames], axis=1) @ octave.filters)
+        responses.append(_by_blocks(functools.partial(_filtered, filters=octave.filters), windows[:frames]))
         if len(responses) < len(octaves):
             waveform = librosa.resample(waveform, orig_sr=2, target_sr=1, scale=True)
     response = np.concatenate(responses[::-1], axis=1)
     return decibels(np.square(response.real) + np.square(response.imag))
+
+
+class _OneBlasThread:
+    """Keeps BLAS to one thread while any thread of the process computes views.
+
+    The order of summation, and so the last bits, would depend on the number of threads.
+    """
+
+    def __init__(self) -> None:
+        self._controller, self._lock, self._users = ThreadpoolController(), threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._limiter = self._controller.limit(limits=1, user_api="blas")
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._limiter.restore_original_limits()
+
+
+_ONE_BLAS_THREAD = _OneBlasThread()
 
 
 def raw(waveform: np.ndarray) -> np.ndarray:
@@ -268,6 +306,6 @@ def extract(waveform: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
     missing = geometry(sample_rate).segment_samples - len(waveform)
     if missing > 0:
         waveform = np.pad(waveform, (0, missing))
-    with _BLAS.limit(limits=1, user_api="blas"):
+    with _ONE_BLAS_THREAD:
         mel, gammatone = mel_and_gammatone(waveform, sample_rate)
         return {"mel": mel, "gammatone": gammatone, "cqt": cqt(waveform, sample_rate), "raw": raw(waveform)}

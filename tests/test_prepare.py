@@ -10,33 +10,17 @@ import pandas as pd
 import pytest
 import soundfile
 
+from data_prep import extraction
 from data_prep import prepare as command
 from data_prep.audio import AudioError, read_audio
-from data_prep.datasets import demo, esc10, esc50, folder
-from multiview.errors import InputError
+from data_prep.datasets import demo, esc10, esc50
 from multiview.store import Store
-
-
-def write_tone(path: Path, rate: int = 22050, samples: int = 40_000, channels: int = 1, **options) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sound = 0.3 * np.sin(np.arange(samples) * 0.05)
-    soundfile.write(path, np.tile(sound[:, None], channels), rate, **options)
+from tests import trees
 
 
 @pytest.fixture
 def esc_tree(tmp_path: Path) -> Path:
-    """A miniature ESC-50: 3 classes, of which 2 belong to ESC-10, 5 folds, 2 clips each."""
-    root, rows = tmp_path / "ESC-50-master", []
-    for target, (category, esc10_) in {0: ("dog", True), 7: ("rain", True), 3: ("cow", False)}.items():
-        for fold in range(1, 6):
-            for take in "AB":
-                name = f"{fold}-{1000 * target + fold}-{take}-{target}.wav"
-                write_tone(root / "audio" / name)
-                rows.append((name, fold, target, category, esc10_, 1000 * target + fold, take))
-    (root / "meta").mkdir()
-    table = pd.DataFrame(rows, columns=["filename", "fold", "target", "category", "esc10", "src_file", "take"])
-    table.to_csv(root / "meta" / "esc50.csv", index=False)
-    return root
+    return trees.esc50(tmp_path / "ESC-50-master")
 
 
 def edit_table(root: Path, edit) -> None:
@@ -150,7 +134,7 @@ def test_interrupted_work_is_continued_and_gives_the_same_bytes(
 ) -> None:
     index, one = esc50.index(esc_tree), esc_tree.parent / "one.h5"
     command.prepare("esc50", index, one, 22050, jobs=2)
-    done, extract = [], command.extract
+    done, extract = [], extraction.extract
 
     def extract_ten(*arguments):
         if len(done) == 10:
@@ -159,10 +143,10 @@ def test_interrupted_work_is_continued_and_gives_the_same_bytes(
         return extract(*arguments)
 
     two = esc_tree.parent / "two.h5"
-    monkeypatch.setattr(command, "extract", extract_ten)
+    monkeypatch.setattr(extraction, "extract", extract_ten)
     with pytest.raises(KeyboardInterrupt):
         command.prepare("esc50", index, two, 22050, jobs=1)
-    monkeypatch.setattr(command, "extract", extract)
+    monkeypatch.setattr(extraction, "extract", extract)
     capsys.readouterr()
     command.prepare("esc50", index, two, 22050, jobs=1)
     assert "10 of 30 clips are extracted already" in capsys.readouterr().err
@@ -171,10 +155,10 @@ def test_interrupted_work_is_continued_and_gives_the_same_bytes(
 
 def test_changed_sound_file_is_extracted_anew(esc_tree: Path, tmp_path: Path) -> None:
     index = esc50.index(esc_tree)
-    parts = command.Parts(tmp_path / "s.h5", 22050)
+    parts = extraction.Parts(tmp_path / "s.h5", 22050)
     parts.extract(index.clips[:2], jobs=1)
     before = [parts.path(clip) for clip in index.clips[:2]]
-    write_tone(index.clips[0].path, samples=50_000)
+    trees.write_tone(index.clips[0].path, samples=50_000)
     after = [parts.path(clip) for clip in index.clips[:2]]
     assert after[0] != before[0] and after[1] == before[1]
 
@@ -205,37 +189,6 @@ def test_any_format_rate_and_channels_become_mono_at_the_rate(
 def test_unreadable_audio_says_why(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="no such file"):
         read_audio(tmp_path / "none.wav", 22050)
-
-
-@pytest.fixture
-def class_folders(tmp_path: Path) -> Path:
-    for name, count in (("bell", 7), ("wind", 12)):
-        for number in range(count):
-            write_tone(tmp_path / "sounds" / name / f"{number}.wav", samples=2000 + number)
-    (tmp_path / "sounds" / "bell" / "notes.txt").write_text("not a sound")
-    return tmp_path / "sounds"
-
-
-def test_folder_takes_sub_folders_as_classes_and_stores_its_folds(class_folders: Path, tmp_path: Path) -> None:
-    assert run("folder", "--audio", class_folders, "--store", tmp_path / "s.h5", "--folds", 3, "--seed", 4) == 0
-    store = Store(tmp_path / "s.h5")
-    assert store.classes == ["bell", "wind"] and len(store) == 19 and store.sample_rate == 44100
-    assert "bell/0.wav" in store.ids and len(set(store.sources)) == 19
-    counts = pd.crosstab(store.labels, store.folds)
-    assert list(counts.columns) == [1, 2, 3]
-    assert counts.loc[0].between(2, 3).all() and (counts.loc[1] == 4).all()
-
-
-def test_folder_folds_follow_the_seed(class_folders: Path) -> None:
-    def drawn(seed: int) -> list[int]:
-        return [clip.fold for clip in folder.index(class_folders, seed=seed).clips]
-
-    assert drawn(1) == drawn(1) != drawn(2)
-
-
-def test_folder_with_too_few_clips_for_the_folds(class_folders: Path) -> None:
-    with pytest.raises(InputError, match="expected 2 to 7 folds, as many as class 'bell'"):
-        folder.index(class_folders, folds=8)
 
 
 def test_demo_is_the_same_everywhere_and_shares_no_source_between_folds(tmp_path: Path) -> None:
@@ -275,7 +228,7 @@ def test_options_that_do_not_apply_are_refused(capsys: pytest.CaptureFixture) ->
     for arguments in (("esc10", "--store", "s.h5", "--folds", 3), ("demo", "--store", "s.h5", "--jobs", 0)):
         with pytest.raises(SystemExit, match="2"):
             run(*arguments)
-    assert "its folds are fixed" in capsys.readouterr().err
+    assert "--folds does not go with esc10; it is for folder" in capsys.readouterr().err
 
 
 def test_software_is_recorded(tiny_store: Store) -> None:

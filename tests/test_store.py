@@ -135,7 +135,7 @@ def test_full_disk_leaves_no_half_store(
     assert len(parts) == len(demo_index.clips)
     small_disk(resource.RLIM_INFINITY)
     # What was extracted is not extracted again.
-    monkeypatch.setattr("data_prep.prepare.extract_part", lambda *_, **__: "extracted again")
+    monkeypatch.setattr("data_prep.extraction.extract_part", lambda *_, **__: "extracted again")
     prepare("demo", demo_index, path, 22050)
     assert len(Store(path)) == len(demo_index.clips)
     assert not (tmp_path / "store.h5.parts").exists()

@@ -1,10 +1,12 @@
-"""What every dataset module gives: where its clips are, and their labels, folds and sources."""
+"""What every dataset module gives: where its clips are, their labels, folds and sources, and its archives."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from sklearn.model_selection import StratifiedKFold
 
 from data_prep.audio import SUFFIXES
 from multiview.errors import InputError
@@ -24,10 +26,36 @@ class ClipFile:
 
 @dataclass(frozen=True)
 class Index:
-    """A dataset on disk: its class names and its clips in a fixed order."""
+    """A dataset on disk: its class names and its clips in a fixed order.
+
+    `published` is how many clips the dataset has where it is published, None where that is open.
+    """
 
     classes: Sequence[str]
     clips: Sequence[ClipFile]
+    published: int | None = None
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file to download and unpack. The sums are as other public loaders state them."""
+
+    url: str
+    md5: str
+
+    @property
+    def name(self) -> str:
+        """File name on disk."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a dataset is published, and on what terms."""
+
+    page: str
+    licence: str
+    archives: Sequence[Archive]
 
 
 def require_folder(audio: Path | None) -> Path:
@@ -45,6 +73,30 @@ def require_folder(audio: Path | None) -> Path:
     return audio
 
 
+def entry(folder: Path, name: str) -> Path | None:
+    """The file or folder `name` in `folder`, whatever the case of its letters."""
+    if (folder / name).exists():
+        return folder / name
+    if not folder.is_dir():
+        return None
+    return next((child for child in sorted(folder.iterdir()) if child.name.lower() == name.lower()), None)
+
+
+def find_folders(root: Path, accept: Callable[[Path], object]) -> list[Path]:
+    """The folders that `accept`, from the first of these levels that has any: `root`, one and two below it."""
+    level = [root]
+    for _ in range(3):
+        if accepted := [folder for folder in level if accept(folder)]:
+            return accepted
+        level = [
+            child
+            for folder in level
+            for child in sorted(folder.iterdir())
+            if child.is_dir() and not child.name.startswith(".")
+        ]
+    return []
+
+
 def sound_files(folder: Path) -> list[Path]:
     """Files below `folder` whose suffix names a sound format, in order, without hidden ones."""
     return sorted(
@@ -54,3 +106,32 @@ def sound_files(folder: Path) -> list[Path]:
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
+
+
+class SoundFiles:
+    """The sound files below a folder by the names that a dataset's tables give them.
+
+    The case of letters does not matter, nor the format: a table's `a.wav` finds `A.flac`, too.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        paths = sound_files(folder) if folder.is_dir() else []
+        self._by_name = {path.name.lower(): path for path in paths}
+        self._by_stem = {path.stem.lower(): path for path in paths}
+
+    def find(self, name: str) -> Path:
+        """Path of the file that a table calls `name`; where it would be if it is missing."""
+        name = Path(name).name
+        found = self._by_name.get(name.lower()) or self._by_stem.get(Path(name).stem.lower())
+        return found or self.folder / name
+
+
+def stratified_folds(labels: Sequence[int], folds: int, seed: int) -> list[int]:
+    """A fold from 1 to `folds` for each clip, every class spread evenly over them."""
+    drawn = [0] * len(labels)
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    for fold, (_, rows) in enumerate(splitter.split(labels, labels), start=1):
+        for row in rows:
+            drawn[row] = fold
+    return drawn

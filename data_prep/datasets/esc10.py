@@ -12,12 +12,13 @@ from data_prep.datasets.base import Index
 from multiview.errors import InputError
 
 SAMPLE_RATE = esc50.SAMPLE_RATE
+SOURCE = esc50.SOURCE
 
 
 def index(audio: Path | None) -> Index:
     """The clips of ESC-10 below `audio`."""
-    folder, rows = esc50.read_table(audio)
+    root, rows = esc50.read_table(audio)
     marked = rows["esc10"].astype(str).str.strip().str.lower() == "true"
     if not marked.any():
-        raise InputError(f"{folder.parent}: expected rows with esc10 = True in meta/esc50.csv, found none")
-    return esc50.make_index(folder, rows[marked])
+        raise InputError(f"{root}: expected rows with esc10 = True in meta/esc50.csv, found none")
+    return esc50.make_index(root, rows[marked], published=400)

@@ -1,7 +1,7 @@
 """ESC-50: 2,000 clips of 5 s, 50 classes of environmental sound, 5 official folds.
 
-Expects `meta/esc50.csv` and `audio/` as in the official archive, or that folder's parent. K. J.
-Piczak, ESC: Dataset for Environmental Sound Classification, ACM Multimedia 2015. CC BY-NC 3.0.
+Expects `meta/esc50.csv` and `audio/` as in the official archive, or a folder above. K. J. Piczak,
+ESC: Dataset for Environmental Sound Classification, ACM Multimedia 2015. CC BY-NC 3.0.
 """
 
 from __future__ import annotations
@@ -10,26 +10,38 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_prep.datasets.base import ClipFile, Index, require_folder
+from data_prep.datasets.base import Archive, ClipFile, Index, SoundFiles, Source, entry, find_folders, require_folder
 from multiview.errors import InputError
 
 SAMPLE_RATE = 44100
 COLUMNS = ("filename", "fold", "target", "category", "esc10", "src_file")
+SOURCE = Source(
+    page="https://github.com/karoldvl/ESC-50",
+    licence="Creative Commons BY-NC 3.0: not for commercial use; ESC-10 alone: CC BY 3.0",
+    archives=(Archive("https://github.com/karoldvl/ESC-50/archive/master.zip", "7771e4b9d86d0945acce719c7a59305a"),),
+)
+
+
+def _table(folder: Path) -> Path | None:
+    meta = entry(folder, "meta")
+    return entry(meta, "esc50.csv") if meta else None
 
 
 def read_table(audio: Path | None) -> tuple[Path, pd.DataFrame]:
-    """Folder of the sound files, and the rows of `meta/esc50.csv` in its order.
+    """Root folder of the dataset, and the rows of `meta/esc50.csv` in its order.
 
     Raises
     ------
     InputError
         If the folder or the table is missing, or the table lacks columns or rows.
     """
-    root = require_folder(audio)
-    tables = [root / "meta" / "esc50.csv", *sorted(root.glob("*/meta/esc50.csv"))]
-    table = next((path for path in tables if path.is_file()), None)
-    if table is None:
-        raise InputError(f"expected {tables[0]} as in the ESC-50 archive, found no such file; check --audio")
+    audio = require_folder(audio)
+    roots = find_folders(audio, _table)
+    if not roots:
+        raise InputError(
+            f"expected {audio / 'meta' / 'esc50.csv'} as in the ESC-50 archive, found no such file; check --audio"
+        )
+    table = _table(roots[0])
     try:
         rows = pd.read_csv(table, dtype={"src_file": str, "filename": str, "category": str})
     except (ValueError, UnicodeDecodeError) as error:
@@ -46,25 +58,33 @@ def read_table(audio: Path | None) -> tuple[Path, pd.DataFrame]:
     bad = rows[rows[list(COLUMNS)].isna().any(axis=1) | ~(fold.between(1, 1000) & (fold % 1 == 0))]
     if len(bad):
         raise InputError(f"{table}: row {bad.index[0] + 2} has an empty cell or a fold that is no whole number from 1")
-    return table.parent.parent / "audio", rows
+    return roots[0], rows
 
 
-def make_index(folder: Path, rows: pd.DataFrame) -> Index:
-    """Clips of the given rows; classes are ordered by ESC-50's targets and numbered from 0."""
+def make_index(root: Path, rows: pd.DataFrame, published: int) -> Index:
+    """Clips of the given rows; classes are ordered by ESC-50's targets and numbered from 0.
+
+    The official folds divide four recordings, each of which holds two classes: the parts count as
+    sources of their own.
+    """
+    divided = rows.groupby("src_file")["fold"].transform("nunique") > 1
+    rows = rows.assign(source=rows["src_file"].where(~divided, rows["src_file"] + "-fold" + rows["fold"].astype(str)))
     classes = rows.sort_values("target")["category"].unique().tolist()
+    files = SoundFiles(entry(root, "audio") or root / "audio")
     clips = [
         ClipFile(
-            path=folder / row.filename,
-            id=row.filename,
+            path=path,
+            id=path.name,
             label=classes.index(row.category),
-            source=row.src_file,
+            source=row.source,
             fold=int(row.fold),
         )
         for row in rows.itertuples()
+        for path in [files.find(row.filename)]
     ]
-    return Index(classes, clips)
+    return Index(classes, clips, published)
 
 
 def index(audio: Path | None) -> Index:
     """All clips of ESC-50 below `audio`."""
-    return make_index(*read_table(audio))
+    return make_index(*read_table(audio), published=2000)

@@ -1,63 +1,139 @@
-"""Anyone's own sounds: one sub-folder a class, any format libsndfile reads, stratified folds.
+"""Anyone's own sounds, in any format that libsndfile reads: one sub-folder a class, or a table.
 
-The folds are drawn once, with a seed, and stored; each file is its own source.
+A table is a CSV file with the columns `path` and `label`, and optionally `fold` (1, 2, ...), `split`
+(`development` or `evaluation`) and `source` (clips that share one stay on one side of a split). Folds
+that it does not give are drawn once, stratified and with a seed, and stored.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from sklearn.model_selection import StratifiedKFold
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
 
-from data_prep.datasets.base import ClipFile, Index, require_folder, sound_files
+from data_prep.datasets.base import ClipFile, Index, require_folder, sound_files, stratified_folds
 from multiview.errors import InputError
 
 SAMPLE_RATE = 44100
+FOLDS = 5
+SPLITS = ("development", "evaluation")
 
 
-def index(audio: Path | None, folds: int = 5, seed: int = 0) -> Index:
-    """Clips below `audio`, their class the name of the sub-folder they are in.
+def _sub_folders(root: Path) -> pd.DataFrame:
+    """Rows of `path` and `label`: the sound files below `root`, each labelled with its sub-folder."""
+    children = [child for child in sorted(root.iterdir()) if child.is_dir() and not child.name.startswith(".")]
+    rows = [(path.relative_to(root).as_posix(), child.name) for child in children for path in sound_files(child)]
+    found = sorted({label for _, label in rows})
+    if len(found) < 2:
+        raise InputError(
+            f"expected at least two sub-folders with sound files in {root}, one a class; "
+            f"found {len(found)}; check --audio, or give a table with --csv"
+        )
+    return pd.DataFrame(rows, columns=["path", "label"])
 
-    Parameters
-    ----------
-    folds : int
-        Number of stratified folds, at least 2 and at most the clips of the smallest class.
-    seed : int
-        Of the draw.
+
+def _table(csv: Path) -> pd.DataFrame:
+    """Rows of a user's table, every cell checked."""
+    try:
+        rows = pd.read_csv(csv, dtype=str, encoding="utf-8-sig", keep_default_na=False, index_col=False)
+    except FileNotFoundError as error:
+        raise InputError(f"expected a table at {csv}, found no file; check --csv") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{csv} is not a CSV table in UTF-8 ({' '.join(str(error).split())})") from error
+    rows = rows.rename(columns=lambda name: str(name).strip().lower()).fillna("").apply(lambda cells: cells.str.strip())
+    missing = [column for column in ("path", "label") if column not in rows]
+    if missing:
+        raise InputError(
+            f"{csv}: expected a first line with path,label and optionally fold,source,split; "
+            f"found {','.join(rows.columns)}; add {' and '.join(missing)}"
+        )
+    known = rows.columns.intersection(["path", "label", "source", "split", "fold"])
+    for number, row in enumerate(rows[known].itertuples(index=False), start=2):
+        cells = row._asdict()
+        empty = [name for name, value in cells.items() if not value and name != "fold"]
+        if empty:
+            raise InputError(f"{csv}: line {number}: expected a value for {empty[0]}, found none; fill it in")
+        if cells.get("split", SPLITS[0]) not in SPLITS:
+            raise InputError(
+                f"{csv}: line {number}: expected split {' or '.join(SPLITS)}, found {cells['split']!r}; mend it"
+            )
+        needs_fold = "fold" in cells and cells.get("split", SPLITS[0]) == SPLITS[0]
+        if needs_fold and not (cells["fold"].isdecimal() and 1 <= int(cells["fold"]) <= 1000):
+            raise InputError(
+                f"{csv}: line {number}: expected a fold that is a whole number from 1, found {cells['fold']!r}; mend it"
+            )
+    if rows["label"].nunique() < 2:
+        raise InputError(f"{csv}: expected at least two labels, found {rows['label'].nunique()}; add clips of others")
+    return rows
+
+
+def _draw(rows: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
+    """Stratified folds from 1, int64 [rows], whole sources each.
 
     Raises
     ------
     InputError
-        If there are fewer than two classes with sound files, or too few clips for the folds.
+        If a class has fewer sources than there are folds.
     """
-    root = require_folder(audio)
-    by_class = {
-        child.name: sound_files(child)
-        for child in sorted(root.iterdir())
-        if child.is_dir() and not child.name.startswith(".")
-    }
-    by_class = {name: paths for name, paths in by_class.items() if paths}
-    if len(by_class) < 2:
+    sources = rows.groupby("label")["source"].nunique()
+    if not 2 <= folds <= sources.min():
         raise InputError(
-            f"expected at least two sub-folders with sound files in {root}, one a class; "
-            f"found {len(by_class)}; check --audio"
+            f"expected 2 to {sources.min()} folds, as many as class {sources.idxmin()!r} has clips of different "
+            f"sources; found {folds}; say multiview-prepare folder --folds N"
         )
-    smallest = min(by_class, key=lambda name: len(by_class[name]))
-    if not 2 <= folds <= len(by_class[smallest]):
-        raise InputError(
-            f"expected 2 to {len(by_class[smallest])} folds, as many as class {smallest!r} has clips; "
-            f"found {folds}; say multiview-prepare folder --folds N"
-        )
-    paths = [path for files in by_class.values() for path in files]
-    labels = [label for label, files in enumerate(by_class.values()) for _ in files]
-    drawn = [0] * len(paths)
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    for fold, (_, rows) in enumerate(splitter.split(paths, labels), start=1):
-        for row in rows:
-            drawn[row] = fold
+    if rows["source"].is_unique:
+        return np.array(stratified_folds(rows["label"], folds, seed))
+    drawn = np.zeros(len(rows), np.int64)
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    for fold, (_, test) in enumerate(splitter.split(rows, rows["label"], rows["source"]), start=1):
+        drawn[test] = fold
+    return drawn
+
+
+def index(audio: Path | None, folds: int | None = None, seed: int | None = None, csv: Path | None = None) -> Index:
+    """Clips below `audio`, their class the name of the sub-folder they are in, or those of a table.
+
+    Parameters
+    ----------
+    audio : Path or None
+        With `csv`: where its relative paths begin, by default the table's own folder.
+    folds : int, optional
+        Number of folds to draw, 5 by default: at least 2 and at most the sources of the smallest class.
+    seed : int, optional
+        Of the draw.
+    csv : Path, optional
+        A table as this module's docstring describes.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two classes, too few clips for the folds, or a bad cell in the table.
+    """
+    root = require_folder(csv.parent if csv and audio is None else audio)
+    rows = _table(csv) if csv else _sub_folders(root)
+    rows = rows.assign(**{name: rows["path"] for name in ("source",) if name not in rows})
+    development = rows.get("split", pd.Series(SPLITS[0], rows.index)) == SPLITS[0]
+    if "fold" in rows and (folds is not None or seed is not None):
+        raise InputError(f"{csv} gives the folds itself: drop --folds and --seed, or its column fold")
+    numbers = np.zeros(len(rows), np.int64)
+    if "fold" in rows:
+        numbers[development] = rows.loc[development, "fold"].astype(int)
+    elif development.all():
+        numbers = _draw(rows, FOLDS if folds is None else folds, seed or 0)
+    elif folds is not None or seed is not None:
+        raise InputError(f"{csv} names evaluation clips, which are the test set: drop --folds and --seed")
+    classes = sorted(rows["label"].unique())
     clips = [
-        ClipFile(path, name, label, source=name, fold=fold)
-        for path, label, fold in zip(paths, labels, drawn, strict=True)
-        for name in [path.relative_to(root).as_posix()]
+        ClipFile(
+            path=root / row.path,
+            id=row.path,
+            label=classes.index(row.label),
+            source=row.source,
+            fold=int(fold),
+            split=SPLITS[0] if inside else SPLITS[1],
+        )
+        for row, fold, inside in zip(rows.itertuples(), numbers, development, strict=True)
     ]
-    return Index(list(by_class), clips)
+    return Index(classes, clips)

@@ -1,0 +1,139 @@
+"""The views of single clips, extracted on many cores or machines, and kept until the store is written."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import joblib
+import numpy as np
+from tqdm import tqdm
+
+from data_prep.audio import AudioError, read_audio
+from data_prep.datasets.base import ClipFile
+from data_prep.views import VIEWS, extract, parameters
+from multiview.errors import InputError
+from multiview.files import replacing
+
+CONNECT_SECONDS = 20  # to a Dask scheduler
+
+
+def extract_part(clip: ClipFile, part: Path, sample_rate: int) -> str | None:
+    """Write the views of one clip to `part`; return None, or why the clip gives none."""
+    try:
+        waveform = read_audio(clip.path, sample_rate)
+    except AudioError as error:
+        return str(error)
+    with replacing(part) as temporary:
+        np.savez(temporary, samples=len(waveform), **extract(waveform, sample_rate))
+    return None
+
+
+@contextmanager
+def workers(jobs: int, cluster: str | None, folders: Sequence[Path]) -> Iterator[None]:
+    """Where joblib runs what is called inside: `jobs` processes here, or the workers of a Dask cluster.
+
+    Parameters
+    ----------
+    cluster : str or None
+        Address of a Dask scheduler.
+    folders : sequence of Path
+        What every worker of the cluster must see under the same path.
+
+    Raises
+    ------
+    InputError
+        If Dask is not installed, nothing answers at the address, there are no workers, one lacks a
+        folder, or one dies again and again.
+    """
+    died = "a worker process died, perhaps for want of memory; repeat the command{}: finished clips are kept"
+    if cluster is None:
+        try:
+            with joblib.parallel_config("loky", n_jobs=jobs):
+                yield
+        except BrokenExecutor as error:
+            raise InputError(died.format(" with fewer --jobs")) from error
+        return
+    try:
+        from distributed import Client, KilledWorker
+    except ImportError as error:
+        raise InputError("--cluster needs Dask, found none; say pip install 'multiview-audio[cluster]'") from error
+    try:
+        client = Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"expected a Dask scheduler at {cluster}, found none ({reason}); check --cluster") from error
+    with client:
+        if not client.ncores():
+            raise InputError(f"expected workers on the cluster {cluster}, found none; start some")
+        for folder in folders:
+            seen = client.run(os.path.isdir, str(folder))
+            blind = [worker for worker, sees in seen.items() if not sees]
+            if blind:
+                raise InputError(
+                    f"expected every worker of the cluster to see {folder}, found that {blind[0]} does not; "
+                    "put sounds and store on a file system that all machines share"
+                )
+        try:
+            with joblib.parallel_config("dask", client=client):
+                yield
+        except KilledWorker as error:
+            raise InputError(died.format("")) from error
+
+
+class Parts:
+    """The views of single clips, kept beside the store until it is written.
+
+    A part is named after its sound file, that file's size and time, and the view parameters, so a
+    later call takes what an interrupted one finished and nothing that has become stale.
+    """
+
+    def __init__(self, store: Path, sample_rate: int) -> None:
+        self.folder = store.absolute().with_name(store.name + ".parts")
+        self.sample_rate = sample_rate
+        self.parameters = json.dumps(parameters(sample_rate), sort_keys=True)
+
+    def path(self, clip: ClipFile) -> Path:
+        """Where the part of `clip` is or will be."""
+        stat = clip.path.stat() if clip.path.exists() else None
+        key = [str(clip.path.absolute()), stat and stat.st_size, stat and stat.st_mtime_ns, self.parameters]
+        return self.folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
+
+    def extract(self, clips: Sequence[ClipFile], jobs: int, cluster: str | None = None) -> dict[str, str]:
+        """Make the parts that are missing; return by clip id why a clip could not be read."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        todo = [(clip, self.path(clip)) for clip in clips]
+        todo = [(clip, part) for clip, part in todo if not part.exists()]
+        if len(todo) < len(clips):
+            print(f"{len(clips) - len(todo)} of {len(clips)} clips are extracted already", file=sys.stderr)
+        if not todo:
+            return {}
+        one = joblib.delayed(functools.partial(extract_part, sample_rate=self.sample_rate))
+        sounds = Path(os.path.commonpath([clip.path.absolute().parent for clip, _ in todo]))
+        with workers(jobs, cluster, (sounds, self.folder)):
+            results = joblib.Parallel(return_as="generator")(one(*item) for item in todo)
+            progress = tqdm(results, total=len(todo), desc="views", unit="clip")
+            return {clip.id: why for (clip, _), why in zip(todo, progress, strict=True) if why}
+
+    def load(self, clips: Sequence[ClipFile]) -> Iterator[dict[str, np.ndarray]]:
+        """The views of `clips` in order, one clip in memory at a time."""
+        for clip in clips:
+            with np.load(self.path(clip)) as part:
+                yield {view: part[view] for view in VIEWS}
+
+    def samples(self, clip: ClipFile) -> int:
+        """Samples of the clip before padding."""
+        with np.load(self.path(clip)) as part:
+            return int(part["samples"])
+
+    def remove(self) -> None:
+        """Delete all parts, once the store is written."""
+        shutil.rmtree(self.folder, ignore_errors=True)

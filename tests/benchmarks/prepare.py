@@ -1,0 +1,140 @@
+"""Times the extraction of a dataset with one job and with several, stage by stage, and measures its memory.
+
+    python -m tests.benchmarks.prepare [--audio DIR] [--sample-rate HZ] [--jobs 2] [--clips N]
+
+Sounds: every sound file below --audio, ESC-10 in MULTIVIEW_DATA or ../shared/data by default. The pool of
+processes is started, and its modules imported, before the clock runs; its start is given by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+import scipy.fft
+
+from data_prep import views
+from data_prep.audio import decode, read_audio, to_rate
+from data_prep.datasets.base import ClipFile, Index, sound_files
+from data_prep.extraction import Parts
+from data_prep.prepare import prepare
+from multiview.files import replacing
+
+
+@contextmanager
+def watched_memory(every: float = 0.05) -> Iterator[dict[str, float]]:
+    """Peak memory in MiB of this process (`main`) and of its largest child (`job`), shared pages shared out."""
+    peaks, stop = {"main": 0.0, "job": 0.0}, threading.Event()
+
+    def pss(process: psutil.Process) -> float:
+        try:
+            return process.memory_full_info().pss / 2**20
+        except psutil.Error:
+            return 0.0
+
+    def watch() -> None:
+        own = psutil.Process()
+        while not stop.wait(every):
+            peaks["main"] = max(peaks["main"], pss(own))
+            peaks["job"] = max([peaks["job"], *map(pss, own.children(recursive=True))])
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    yield peaks
+    stop.set()
+    thread.join()
+
+
+def seconds(function: Callable, *arguments: object) -> float:
+    """Wall-clock seconds of a call."""
+    begin = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - begin
+
+
+def stages(paths: list[Path], rate: int, folder: Path) -> dict[str, float]:
+    """Milliseconds a second of audio of each stage of one job, in turn for every clip."""
+    size, spent, duration = views.geometry(rate), {}, 0.0
+
+    def timed(stage: str, function: Callable, *arguments: object):
+        begin = time.perf_counter()
+        result = function(*arguments)
+        spent[stage] = spent.get(stage, 0.0) + time.perf_counter() - begin
+        return result
+
+    views.extract(read_audio(paths[0], rate), rate)  # computes the filters
+    for path in paths:
+        samples, own_rate = timed("read", decode, path)
+        waveform = timed("resample", to_rate, samples, own_rate, rate)
+        waveform = np.pad(waveform, (0, max(0, size.segment_samples - len(waveform))))
+        duration += len(waveform) / rate
+        frames = np.lib.stride_tricks.sliding_window_view(waveform, size.window)[:: size.hop]
+        window = views._hann(size.window)
+        spectrum = timed("STFT", lambda f=frames, w=window: scipy.fft.rfft(f * w, n=size.n_fft, axis=1))
+        filters = views._frame_filters(rate)
+        timed(
+            "mel and gammatone filters",
+            lambda s=spectrum, f=filters: views.decibels((np.square(s.real) + np.square(s.imag)) @ f),
+        )
+        timed("CQT", views.cqt, waveform, rate)
+        features = views.extract(waveform, rate)
+        with replacing(folder / "part.npz") as temporary:
+            timed("write", lambda t=temporary, f=features: np.savez(t, **f))
+    return {stage: 1000 * value / duration for stage, value in spent.items()}
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data = Path(os.environ.get("MULTIVIEW_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    parser.add_argument("--audio", type=Path, default=data / "esc10", metavar="DIR")
+    parser.add_argument("--sample-rate", type=int, default=44100, choices=sorted(views.GEOMETRIES))
+    parser.add_argument("--jobs", type=int, default=2, metavar="N")
+    parser.add_argument("--clips", type=int, metavar="N", help="only so many, evenly spaced")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="of which the best counts")
+    args = parser.parse_args()
+    paths, rate = sound_files(args.audio), args.sample_rate
+    paths = paths[:: max(1, len(paths) // args.clips)][: args.clips] if args.clips else paths
+    clips = [
+        ClipFile(path, str(number), number % 2, str(number), fold=number // 2 % 2 + 1)
+        for number, path in enumerate(paths)
+    ]
+    duration = sum(len(read_audio(path, rate)) for path in paths) / rate
+    print(f"{len(paths)} clips, {duration:.0f} s of audio, {rate} Hz, {os.cpu_count()} cores")
+    with tempfile.TemporaryDirectory() as folder:
+        each = stages(paths[:: max(1, len(paths) // 50)], rate, Path(folder))
+        for stage, spent in each.items():
+            print(f"  {stage:26} {spent:6.2f} ms a second of audio, {spent / sum(each.values()):.0%}")
+        times = {}
+        for jobs in (1, args.jobs):
+            rounds = []
+            for number in range(args.repeats):
+                parts = Parts(Path(folder) / f"{jobs}-{number}.h5", rate)
+                start = seconds(parts.extract, clips[: 2 * jobs], jobs)
+                rounds.append(seconds(parts.extract, clips[2 * jobs :], jobs))
+                parts.remove()
+                if not number:
+                    print(f"{jobs} jobs: first {2 * jobs} clips, with the start of the processes: {start:.1f} s")
+            times[jobs] = min(rounds) / (1 - 2 * jobs / len(clips))
+            print(
+                f"{jobs} jobs: extraction {times[jobs]:.1f} s, {duration / times[jobs]:.0f} s of audio a second, "
+                f"{duration / times[jobs] / jobs:.0f} a core"
+            )
+        print(f"from 1 to {args.jobs} jobs: {times[1] / times[args.jobs]:.2f} times")
+        with watched_memory() as peaks:
+            index, store = Index(["even", "odd"], clips), Path(folder) / "store.h5"
+            total = seconds(lambda: prepare("benchmark", index, store, rate, jobs=args.jobs))
+        print(f"whole command, {args.jobs} jobs: {total:.1f} s, store {store.stat().st_size / 2**20:.0f} MiB")
+        print(f"peak memory: main {peaks['main']:.0f} MiB, a job {peaks['job']:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
