@@ -26,7 +26,7 @@ from multiview.files import replacing
 
 TIMEOUT = (10, 60)  # seconds to connect, and without a byte
 RETRIES = 4
-CHUNK = 2**20
+CHUNK = 2**16  # bytes, of which the last is lost when the connection is cut
 MAX_RATIO = 20  # of unpacked to packed size: sound files do not come near it
 HEADER = 512  # bytes that a file costs at least
 SLACK = 64 * 2**20  # bytes that a small archive may hold beyond that

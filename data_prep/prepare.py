@@ -15,7 +15,6 @@ from tqdm import tqdm
 from data_prep.datasets.base import Index
 from data_prep.download import download
 from data_prep.extraction import Parts
-from data_prep.inspection import inspect
 from data_prep.views import GEOMETRIES
 from multiview.errors import InputError, exit_status
 from multiview.files import locked
@@ -259,6 +258,8 @@ def main(argv: list[str] | None = None) -> int:
     own = {name for names in DATASETS.values() for name in names}
     options = {name: value for name in sorted(own) if (value := getattr(args, name)) not in (None, False)}
     if args.inspect:
+        from data_prep.inspection import inspect  # draws, which takes a while to load
+
         if args.dataset or args.store:
             parser.error("expected --inspect FILE.h5 alone, found a dataset or --store with it")
         return exit_status("multiview-prepare", lambda: inspect(args.inspect, args.to or args.inspect.parent))

@@ -25,6 +25,10 @@ CQT_BINS_PER_OCTAVE = 12
 CQT_MIN_HZ = float(librosa.note_to_hz("C1"))  # librosa's default, 32.7 Hz
 CQT_SPARSITY = 0.01  # librosa's default: share of each filter's magnitude that is pruned
 
+# The order of summation, and so the last bits, would depend on the number of threads of BLAS. That
+# number belongs to the process, so one thread at a time computes views.
+_BLAS, _LOCK = ThreadpoolController(), threading.Lock()
+
 BLOCK = 2048  # frames that are transformed at a time, which bounds the memory of long clips
 
 
@@ -248,31 +252,6 @@ def cqt(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     return decibels(np.square(response.real) + np.square(response.imag))
 
 
-class _OneBlasThread:
-    """Keeps BLAS to one thread while any thread of the process computes views.
-
-    The order of summation, and so the last bits, would depend on the number of threads.
-    """
-
-    def __init__(self) -> None:
-        self._controller, self._lock, self._users = ThreadpoolController(), threading.Lock(), 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._users:
-                self._limiter = self._controller.limit(limits=1, user_api="blas")
-            self._users += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                self._limiter.restore_original_limits()
-
-
-_ONE_BLAS_THREAD = _OneBlasThread()
-
-
 def raw(waveform: np.ndarray) -> np.ndarray:
     """Waveform as int16 [samples]; divide by 32768 for the float in [-1, 1] that networks take."""
     return np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype(np.int16)
@@ -306,6 +285,6 @@ def extract(waveform: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
     missing = geometry(sample_rate).segment_samples - len(waveform)
     if missing > 0:
         waveform = np.pad(waveform, (0, missing))
-    with _ONE_BLAS_THREAD:
+    with _LOCK, _BLAS.limit(limits=1, user_api="blas"):
         mel, gammatone = mel_and_gammatone(waveform, sample_rate)
         return {"mel": mel, "gammatone": gammatone, "cqt": cqt(waveform, sample_rate), "raw": raw(waveform)}

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sklearn.model_selection import StratifiedKFold
-
 from data_prep.audio import SUFFIXES
 from multiview.errors import InputError
 
@@ -129,6 +127,8 @@ class SoundFiles:
 
 def stratified_folds(labels: Sequence[int], folds: int, seed: int) -> list[int]:
     """A fold from 1 to `folds` for each clip, every class spread evenly over them."""
+    from sklearn.model_selection import StratifiedKFold  # takes a second to load, which workers need not
+
     drawn = [0] * len(labels)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     for fold, (_, rows) in enumerate(splitter.split(labels, labels), start=1):
