@@ -27,6 +27,8 @@ def decode(path: str | Path) -> tuple[np.ndarray, int]:
     """
     try:
         with soundfile.SoundFile(path) as file:
+            if file.format == "RAW":  # how libsndfile takes an .au file without a header
+                raise AudioError("unreadable (no header of a sound format)")
             # Block by block: of a long recording, not all channels are in memory at once.
             blocks = [block.mean(axis=1) for block in file.blocks(BLOCK, dtype="float32", always_2d=True)]
             rate = file.samplerate

@@ -211,7 +211,9 @@ def draw_views(store: Store, path: Path) -> None:
         "the lines bound the middle test segment",
         fontsize=9,
         x=0.01,
+        y=1 - 0.1 / height,
         ha="left",
+        va="top",
     )
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)

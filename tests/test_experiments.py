@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from multiview.names import PAPER_TABLE_3, SYSTEMS
+from tests import trees
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,16 +77,59 @@ def test_one_failing_run_does_not_stop_the_others(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "make", "said"),
+    [
+        ("dcase2016", trees.dcase2016, ["18 clips, 3 classes, 22050 Hz, 9.0 minutes", "0 clips left out"]),
+        (
+            "gtzan",
+            trees.gtzan,
+            (),
+            ["left out: jazz.00054.au: unreadable (", "29 clips, 3 classes", "1 clips left out"],
+        ),
+    ],
+)
+def test_official_layouts_from_sounds_to_the_table(
+    project: Path, tmp_path: Path, name: str, make, said: list[str]
+) -> None:
+    """30 s binaural at 24 bit, and .au of uneven length with a damaged clip; two epochs."""
+    make(tmp_path / "genres")
+    call = (name, "--audio", str(tmp_path), "--preset", "demo", "--epochs", "2", "--systems", "mel")
+    result = run(project, *call, "--folds", "1")
+    assert result.returncode == 0, result.stderr[-2000:]
+    for text in said:
+        assert text in result.stdout + result.stderr
+    table = (project / "results" / name / "demo" / "table.md").read_text()
+    assert "| Mel | 1 |" in table and str(PAPER_TABLE_3["mel"][name]) in table
+    metrics = json.loads((project / "results" / name / "demo" / "mel" / "fold1" / "metrics.json").read_text())
+    assert metrics["dataset"] == name and metrics["clips"] == {"dcase2016": 6, "gtzan": 3}[name]
+
+
+def test_all_names_each_dataset(project: Path, tmp_path: Path) -> None:
+    result = run(project, "all", "--audio", str(tmp_path))
+    assert result.returncode == 1
+    assert [line for line in result.stdout.splitlines() if line.startswith("==")] == [
+        "== esc50",
+        "== dcase2016",
+        "== gtzan",
+    ]
+    for missing in ("esc50.csv", "TUT-acoustic-scenes-2016-development", "a sub-folder for each genre"):
+        assert missing in result.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((), "usage"),
-        (("birds",), "expected demo, esc10, esc50 or folder, found birds"),
+        (("birds",), "expected demo, esc10, esc50, dcase2016, gtzan, all or folder, found birds"),
         (("demo", "--preset", "huge"), "expected --preset paper, small or demo, found huge"),
         (("demo", "--folds"), "expected a value after --folds"),
         (("demo", "--fast"), "unknown option --fast"),
         (("demo", "--systems", "mel,video"), "found video"),
         (("esc10", "--preset", "small", "--sample-rate", "44100"), "for --sample-rate 22050, found 44100"),
         (("esc10", "--audio", "nowhere"), "--audio is no folder"),
+        (("esc50", "--without-faulty"), "found esc50 --without-faulty"),
+        (("all", "--folds", "1"), "all runs each dataset as the paper does"),
+        (("folder", "--csv", "none.csv"), "expected a table after --csv, found no file none.csv"),
     ],
 )
 def test_wrong_use_is_one_line_and_status_2(project: Path, arguments: tuple, message: str) -> None:

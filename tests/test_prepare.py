@@ -187,6 +187,9 @@ def test_any_format_rate_and_channels_become_mono_at_the_rate(
 
 
 def test_unreadable_audio_says_why(tmp_path: Path) -> None:
+    (tmp_path / "damaged.au").write_bytes(b"?" * 1000)  # would pass for headerless mu-law
+    with pytest.raises(AudioError, match="no header"):
+        read_audio(tmp_path / "damaged.au", 22050)
     with pytest.raises(AudioError, match="no such file"):
         read_audio(tmp_path / "none.wav", 22050)
 

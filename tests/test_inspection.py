@@ -1,0 +1,126 @@
+"""`--inspect`: counts, faults of single clips, and a picture in which the views are aligned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from data_prep import inspection
+from data_prep import prepare as command
+from data_prep.datasets.base import ClipFile, Index
+from data_prep.views import GEOMETRIES, VIEWS
+from multiview.segments import cut
+from multiview.store import Store
+
+RATE = 22050
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store of clips of which each has one known fault, or none."""
+    folder, rng = tmp_path_factory.mktemp("faulty"), np.random.default_rng(0)
+    noise = rng.uniform(-0.5, 0.5, 2 * RATE)
+    half = noise.copy()
+    half[RATE - 100 :] = 0
+    peaks = noise.copy()
+    peaks[::1000] = 1.0  # at full scale, but never in a row
+    sounds = {
+        "good.wav": noise,
+        "clipped.wav": np.clip(noise * 4, -1, 1),
+        "peaks.wav": peaks,
+        "silent.wav": np.zeros(2 * RATE),
+        "faint.wav": noise * 1e-3,  # peak at -66 dB
+        "half.wav": half,
+        "twin_a.wav": noise[::-1],
+        "twin_b.wav": noise[::-1],
+        "short.wav": noise[:RATE],
+    }
+    clips = []
+    for number, (name, sound) in enumerate(sounds.items()):
+        soundfile.write(folder / name, sound, RATE)
+        clips.append(ClipFile(folder / name, name, number % 2, f"s{number // 2}", fold=number // 2 % 2 + 1))
+    command.prepare("folder", Index(["even", "odd"], clips), folder / "s.h5", RATE)
+    return Store(folder / "s.h5")
+
+
+def test_faults_are_found(faulty: Store) -> None:
+    clips = inspection.clip_table(faulty).set_index("id")
+    assert list(clips.index[clips["clipped"]]) == ["clipped.wav"]
+    assert list(clips.index[clips["peak"] < -60]) == ["silent.wav", "faint.wav"]
+    assert list(clips.index[clips["zeros"] > 0.5]) == ["silent.wav", "half.wav"]
+    assert clips.loc["peaks.wav", "peak"] == pytest.approx(0, abs=1e-3)
+    assert clips.loc["faint.wav", "peak"] == pytest.approx(20 * np.log10(0.5e-3), abs=0.6)
+    assert clips.loc["short.wav", "seconds"] == 1.0
+    text = inspection.summary(faulty)
+    for line in (
+        "silent (peak below -60 dB of full scale): 2: silent.wav, faint.wav",
+        "more than half digital silence: 2: silent.wav, half.wav",
+        "clipped (3 samples in a row at full scale): 1: clipped.wav",
+        "shorter than a segment (padded with silence): 1: short.wav",
+        "duplicates (same samples): 1 groups, 2 clips",
+        "  twin_a.wav, twin_b.wav  <- differ in class",
+        "seconds a clip: 1.000 to 2.000, median 2.000",
+    ):
+        assert line in text.splitlines()
+
+
+def test_clips_are_counted_by_class_and_fold(tiny_store: Store) -> None:
+    counts = inspection.clips_per_class_and_fold(inspection.clip_table(tiny_store))
+    assert list(counts.columns) == [f"fold {fold}" for fold in range(1, 6)] + ["all"]
+    assert counts.loc[tiny_store.classes].drop(columns="all").eq(4).all(axis=None)
+    assert counts.loc["all", "all"] == 60
+
+
+def test_folds_come_in_order_and_evaluation_last() -> None:
+    rows = [("a", fold, "development") for fold in (10, 2, 1)] + [("a", 0, "evaluation")]
+    counts = inspection.clips_per_class_and_fold(pd.DataFrame(rows, columns=["class", "fold", "split"]))
+    assert list(counts.columns) == ["fold 1", "fold 2", "fold 10", "evaluation", "all"]
+
+
+def test_ranges_of_views_are_those_of_the_values(tiny_store: Store) -> None:
+    table = inspection.view_table(tiny_store)
+    for view in VIEWS:
+        values = tiny_store.values[view].astype(np.float64) / (32768 if view == "raw" else 1)
+        expected = [values.min(), values.mean(), values.std(), values.max()]
+        np.testing.assert_allclose(table.loc[view, ["min", "mean", "std", "max"]].astype(float), expected, rtol=1e-4)
+    assert (table["not finite"] == 0).all()
+
+
+@pytest.mark.parametrize("rate", GEOMETRIES)
+@pytest.mark.parametrize("start", [0, 5000, 12_345])
+def test_lines_bound_what_a_segment_takes(rate: int, start: int) -> None:
+    """The steps that lie wholly between the lines are those that `cut` takes."""
+    size, samples = GEOMETRIES[rate], 3 * rate
+    for view in VIEWS:
+        steps = np.arange(size.frames(view, samples))
+        offsets = {view: np.array([0, len(steps)])}
+        taken = cut({view: steps}, offsets, size, [view], np.array([0]), np.array([start]))[view].ravel()
+        taken = np.rint(taken * (32768 if view == "raw" else 1))
+        begin, end = inspection._span(view, size, start)
+        firsts = steps * size.view_hop(view)
+        lasts = firsts + {"raw": 1, "cqt": 0}.get(view, size.window)
+        inside = (firsts >= begin * rate - 0.5) & (lasts <= end * rate + 0.5)
+        np.testing.assert_array_equal(steps[inside], taken)
+
+
+def test_picture_has_a_panel_for_each_class_and_view(tiny_store: Store, tmp_path: Path) -> None:
+    assert command.main(["--inspect", str(tiny_store.path), "--to", str(tmp_path)]) == 0
+    image = matplotlib.image.imread(tmp_path / "views.png")[..., :3]
+    assert image.shape[1] > 600 and image.std() > 0.1
+    # Spectrograms differ between classes: a rising chirp is not a falling one.
+    left, middle = (image[:, int(image.shape[1] * at) :][:, :150] for at in (0.1, 0.42))
+    assert np.abs(left - middle).mean() > 0.02
+
+
+def test_inspect_stands_alone(tiny_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert command.main(["--inspect", str(tmp_path / "none.h5")]) == 1
+    error = capsys.readouterr().err.strip()
+    assert "expected a store, found no file" in error and "\n" not in error
+    for arguments in (["demo", "--inspect", "s.h5"], [], ["demo"], ["demo", "--store", "s.h5", "--to", "x"]):
+        with pytest.raises(SystemExit, match="2"):
+            command.main(arguments)
