@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import keras
 import numpy as np
 
+from multiview.settings import BLENDINGS
+
 EPSILON = 1e-6  # keeps Eq. (5) finite where nothing overfits
 
 
@@ -26,22 +28,27 @@ class AdaptiveWeights:
         Names, in the order of the weights.
     window : int
         W, the number of evaluations that are averaged, and during which the weights stay uniform.
+    blending : str
+        One of `multiview.settings.BLENDINGS`.
 
     Attributes
     ----------
     history : dict
         `train` and `validation`: every loss so far, lists of K floats.
     references : dict
-        `train` and `validation`: the best smoothed losses so far, float64 [K]; None at the start.
+        `train` and `validation`: what gains are measured against, float64 [K]; None at the start.
     """
 
-    def __init__(self, branches: Sequence[str], window: int = 20) -> None:
+    def __init__(self, branches: Sequence[str], window: int = 20, blending: str = "paper") -> None:
         if window < 1:
             raise ValueError(f"expected a window of at least 1 evaluation, found {window}")
+        if blending not in BLENDINGS:
+            raise ValueError(f"expected a blending of {', '.join(BLENDINGS)}, found {blending!r}")
         self.branches = tuple(branches)
-        self.window = window
+        self.window, self.blending = window, blending
         self.history: dict[str, list[list[float]]] = {"train": [], "validation": []}
         self.references: dict[str, np.ndarray] | None = None
+        self._weights: list[np.ndarray] = []  # of Algorithm 1, before any averaging
 
     @property
     def uniform(self) -> np.ndarray:
@@ -84,12 +91,15 @@ class AdaptiveWeights:
         G = gain["validation"]  # Eq. (3)
         O = gain["train"] - gain["validation"]  # noqa: E741  Eq. (4)
         raw = np.maximum(G, 0) / (O**2 + EPSILON)  # Eq. (5) before Z
-        # Lines 13 and 14: only now do the references move.
-        self.references = {name: np.minimum(self.references[name], smooth[name]) for name in smooth}
+        if self.blending != "fixed_references":
+            # Lines 13 and 14: only now do the references move.
+            self.references = {name: np.minimum(self.references[name], smooth[name]) for name in smooth}
 
-        if warm_up or n < self.window or not raw.any():
-            return self.uniform
-        return raw / raw.sum()
+        keep_uniform = warm_up or n < self.window or not raw.any() or self.blending == "uniform"
+        self._weights.append(self.uniform if keep_uniform else raw / raw.sum())
+        if self.blending == "averaged":
+            return np.mean(self._weights[-self.window :], axis=0)
+        return self._weights[-1]
 
 
 class AdaptiveBlending(keras.callbacks.Callback):

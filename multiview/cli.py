@@ -10,7 +10,7 @@ from pathlib import Path
 
 from multiview.errors import InputError, exit_status
 from multiview.names import SYSTEMS
-from multiview.settings import PRECISIONS, PRESETS, make_settings
+from multiview.settings import BLENDINGS, PRECISIONS, PRESETS, make_settings
 
 # Read by the libraries when Keras is first imported, which the commands below do.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -46,6 +46,7 @@ def _train(args: argparse.Namespace) -> None:
         window=args.window,
         evaluation_interval=args.evaluation_interval,
         precision=args.precision,
+        blending=args.blending,
     )
 
     _import_keras()
@@ -147,6 +148,10 @@ def _parser() -> argparse.ArgumentParser:
         "--evaluation-interval", type=int, metavar="N", help="steps from one evaluation to the next (an epoch)"
     )
     train.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the arithmetic (float32)")
+    blendings = "; ".join(f"{name}: {text}" for name, text in BLENDINGS.items())
+    train.add_argument(
+        "--blending", choices=BLENDINGS, default="paper", help=f"weights of the branches (paper). {blendings}"
+    )
 
     evaluate = add(
         "evaluate",

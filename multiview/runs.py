@@ -10,7 +10,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -141,7 +141,9 @@ class Run:
         if self.record.exists():
             found = self.read()
             pairs = [(key, wanted["store"][key], found["store"].get(key)) for key in ("fingerprint", "classes")]
-            pairs += [(key, value, found["settings"].get(key)) for key, value in wanted["settings"].items()]
+            # Settings that came later have their defaults in older runs.
+            recorded = {**{field.name: field.default for field in fields(Settings)}, **found["settings"]}
+            pairs += [(key, value, recorded[key]) for key, value in wanted["settings"].items()]
             differing = [f"{key} {there} instead of {here}" for key, here, there in pairs if here != there]
             if differing:
                 raise InputError(

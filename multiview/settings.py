@@ -14,6 +14,13 @@ DECAY = 0.8  # of the learning rate ...
 MILESTONES = (0.1, 0.2, 0.3)  # ... after these shares of the epochs (Sec. 3.1.3)
 MAX_SEED = 10**6
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+# What the weights follow. Only the first is the paper's proposal.
+BLENDINGS = {
+    "paper": "Algorithm 1: gains over the best smoothed losses so far",
+    "fixed_references": "gains over the losses of evaluation 0, as in the paper's [17, 18]",
+    "uniform": "1/K for every branch, throughout",
+    "averaged": "not in the paper: the weights of Algorithm 1 averaged over the last W evaluations",
+}
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ class Settings(Preset):
     seed: int = 0
     evaluation_interval: int | None = None  # in steps; an epoch where None
     precision: str = "float32"
+    blending: str = "paper"  # one of BLENDINGS
 
     def learning_rate_at(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 1."""

@@ -175,7 +175,7 @@ def _fit(store: Store, settings: Settings, split: Split, data: TrainingSegments,
     done = max(len(recorder.rows) - 1, 0)
     # Warm-up in evaluations: those before the warm-up epochs are over.
     warm_up = math.ceil(settings.warm_up_epochs * data.steps_per_epoch / data.interval)
-    blending = AdaptiveBlending(AdaptiveWeights(branches, settings.window), warm_up)
+    blending = AdaptiveBlending(AdaptiveWeights(branches, settings.window, settings.blending), warm_up)
     blending.replay(recorder.rows)
     label = f"{store.dataset} {settings.system} fold {settings.fold}"
     callbacks = [

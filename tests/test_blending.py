@@ -76,6 +76,43 @@ def test_uniform_in_the_window_and_the_warm_up() -> None:
     assert weights[5].tolist() == [1, 0]
 
 
+def test_fixed_references_stay_those_of_evaluation_0() -> None:
+    """The trace by hand with W = 1: at n = 2, a has G = 2 - 1.7 = 0.3 and O = (2 - 1.4) - 0.3 = 0.3, so
+    0.3 / 0.090001; b has G = 0.2 and O = (2 - 0.9) - 0.2 = 0.9, so 0.2 / 0.810001."""
+    rule = AdaptiveWeights(AB, window=1, blending="fixed_references")
+    update(rule, (2, 2), (2, 2))
+    first = update(rule, (1.5, 1.0), (1.6, 1.9))
+    np.testing.assert_allclose(first, [0.99692, 0.00308], atol=1e-5)  # nothing has moved yet
+    a, b = 0.3 / 0.090001, 0.2 / 0.810001
+    np.testing.assert_allclose(update(rule, (1.4, 0.9), (1.7, 1.8)), [a / (a + b), b / (a + b)], rtol=1e-9)
+    np.testing.assert_array_equal(rule.references["validation"], [2, 2])
+
+
+def test_uniform_blending_never_moves() -> None:
+    rule = AdaptiveWeights(AB, window=1, blending="uniform")
+    for n in range(4):
+        assert update(rule, (2 - n, 2), (2 - n, 2)).tolist() == [0.5, 0.5]
+
+
+losses_of_two = st.lists(st.tuples(*[st.floats(0, 5)] * 4), min_size=2, max_size=12)
+
+
+@given(losses=losses_of_two, window=st.integers(1, 4))
+def test_averaged_weights_are_the_mean_of_the_papers(losses: list[tuple], window: int) -> None:
+    paper, averaged = (AdaptiveWeights(AB, window, blending) for blending in ("paper", "averaged"))
+    weights = []
+    for train_a, train_b, validation_a, validation_b in losses:
+        weights.append(update(paper, (train_a, train_b), (validation_a, validation_b)))
+        mean = update(averaged, (train_a, train_b), (validation_a, validation_b))
+        np.testing.assert_allclose(mean, np.mean(weights[-window:], axis=0), atol=1e-12)
+        assert mean.sum() == pytest.approx(1)
+
+
+def test_unknown_blending_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected a blending of paper, fixed_references, uniform, averaged"):
+        AdaptiveWeights(AB, blending="clever")
+
+
 def test_one_branch_always_has_all_the_weight() -> None:
     rule = AdaptiveWeights(("mel",), window=1)
     assert [update(rule, (loss,), (loss,)).tolist() for loss in (2, 1, 3, 1)] == [[1.0]] * 4
