@@ -151,9 +151,9 @@ def claims_markdown(comparisons: list[Comparison]) -> str:
         )
     lines += [
         "",
-        "Points are the mean over folds of the difference in clip-level accuracy. The interval is a percentile bootstrap "
-        f"over clips within folds ({DRAWS} draws), p that of McNemar's exact test over all clips, each question by "
-        "itself. Both take clips as independent and the trained networks as given: another seed can move "
-        "a row by more. The best baseline is chosen on these same clips, which favours it.",
+        "Points are the mean over folds of the difference in clip-level accuracy. The interval is a percentile "
+        f"bootstrap over clips within folds ({DRAWS} draws), p that of McNemar's exact test over all clips, each "
+        "question by itself. Both take clips as independent and the trained networks as given: another seed can "
+        "move a row by more. The best baseline is chosen on these same clips, which favours it.",
     ]
     return "\n".join(lines) + "\n"

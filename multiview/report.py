@@ -1,131 +1,29 @@
-"""Table 3 and Figure 2, with confusion matrices, from the runs of a dataset and preset."""
+"""Table 3, the claims, the ablations and `report.html`, from the runs of a dataset and preset."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
-from multiview.errors import InputError
-from multiview.evaluation import Predictions, accuracy, late_fusion
-from multiview.files import read_json, replacing
-from multiview.names import BRANCHES, JOINT, LABELS, PAPER_TABLE_3, SYSTEMS, VIEWS
+from multiview import figures, page
+from multiview.claims import claims, claims_markdown, claims_table
+from multiview.files import replacing
+from multiview.names import BRANCHES, JOINT, LABELS, PAPER_TABLE_3
+from multiview.results import Results, collect, correct, read_metrics
 from multiview.runs import Run
 
-# Okabe and Ito's palette, told apart by colour-blind readers; a style each for print in grey.
-STYLES = {
-    "mel": ("#0072B2", "-"),
-    "gammatone": ("#E69F00", "--"),
-    "cqt": ("#009E73", "-."),
-    "raw": ("#CC79A7", ":"),
-    "multiview": ("#000000", "-"),
-    "concat": ("#D55E00", (0, (6, 2, 1, 2, 1, 2))),
-}
-
-
-@dataclass(frozen=True)
-class Results:
-    """All evaluated runs of a dataset and preset: by system and fold."""
-
-    dataset: str
-    runs: dict[str, dict[int, Run]]
-
-    def history(self, system: str, fold: int) -> pd.DataFrame:
-        """`history.csv` of a run."""
-        return pd.read_csv(self.runs[system][fold].history)
-
-    def predictions(self, system: str, fold: int) -> Predictions:
-        """`predictions.h5` of a run."""
-        return Predictions.read(self.runs[system][fold].predictions)
-
-
-def collect(directory: str | Path) -> Results:
-    """Find the evaluated runs `SYSTEM/foldN` below `directory`.
-
-    Raises
-    ------
-    InputError
-        If there is none, or they are of several datasets or stores.
-    """
-    directory, runs, stores = Path(directory), defaultdict(dict), {}
-    for system in SYSTEMS:
-        for path in sorted(directory.glob(f"{system}/fold*")):
-            run = Run(path)
-            if run.metrics.is_file():
-                metrics = _metrics(run)
-                if (metrics["system"], f"fold{metrics['fold']}") != (system, path.name):
-                    raise InputError(
-                        f"expected in {path} a run of {system}, {path.name}; found {metrics['system']}, "
-                        f"fold{metrics['fold']}; move it away"
-                    )
-                runs[system][metrics["fold"]] = run
-                store = run.read()["store"]
-                stores[store["dataset"], store["sample_rate"], store["fingerprint"]] = path
-    if not runs:
-        raise InputError(
-            f"expected evaluated runs SYSTEM/foldN below {directory}, found none; run multiview train first"
-        )
-    if len(stores) > 1:
-        raise InputError(
-            f"expected runs on one store below {directory}, found several: "
-            f"{', '.join(str(path) for path in stores.values())}; keep each store's runs apart"
-        )
-    ((dataset, _, _),) = stores
-    return Results(dataset, dict(runs))
-
-
-def _metrics(run: Run) -> dict:
-    try:
-        return read_json(run.metrics)
-    except ValueError as error:
-        raise InputError(f"{run.metrics} is damaged ({error}); run multiview evaluate {run.path}") from error
-
-
-def fused_predictions(results: Results, fold: int) -> Predictions:
-    """Late fusion of the four single-view runs of a fold.
-
-    Raises
-    ------
-    InputError
-        If they were not tested on the same clips.
-    """
-    parts = [results.predictions(view, fold) for view in VIEWS]
-    first = parts[0]
-    for view, part in zip(VIEWS, parts, strict=True):
-        if part.clips != first.clips:
-            raise InputError(
-                f"late fusion of fold {fold}: {VIEWS[0]} and {view} were tested on different clips; "
-                "train and evaluate them on the same store"
-            )
-    fused = late_fusion([part.probabilities[view] for view, part in zip(VIEWS, parts, strict=True)])
-    return Predictions(first.clips, first.labels, first.classes, {"late_fusion": fused}, {"late_fusion": 1.0})
+ONE_HOT = 0.9  # a weight above it leaves next to nothing to the other branches
+ABLATED = ("blending", "window", "evaluation_interval")  # the settings that ablations change
 
 
 def fold_accuracies(results: Results) -> dict[str, dict[int, float]]:
     """Accuracy as a fraction by row of Table 3 and fold, of the folds that are there."""
-    rows: dict[str, dict[int, float]] = {}
-    for system, runs in results.runs.items():
-        _, branches = SYSTEMS[system]
-        metrics = {fold: _metrics(run)["accuracy"] for fold, run in runs.items()}
-        rows[system] = {fold: scores[branches[-1]] for fold, scores in metrics.items()}
-        if system == JOINT:
-            rows["self_ensemble"] = {fold: scores["self_ensemble"] for fold, scores in metrics.items()}
-    common = set.intersection(*(set(results.runs.get(view, ())) for view in VIEWS))
-    if common:
-        fused = {fold: fused_predictions(results, fold) for fold in sorted(common)}
-        rows["late_fusion"] = {
-            fold: accuracy(each.probabilities["late_fusion"], each.labels) for fold, each in fused.items()
-        }
-    return rows
+    return {
+        row: {fold: float(clips.mean()) for fold, clips in folds.items()}
+        for row, folds in correct(results.rows()).items()
+    }
 
 
 def table_3(results: Results) -> pd.DataFrame:
@@ -156,7 +54,7 @@ def table_markdown(table: pd.DataFrame, results: Results) -> str:
         spread = "" if np.isnan(row.accuracy_std) else f" ± {row.accuracy_std:.2f}"
         line = f"| {LABELS[row.system]} | {row.folds} | {row.accuracy_mean:.2f}{spread} |"
         lines.append(line + (f" {row.paper_accuracy:.2f} |" if paper else ""))
-    settings = [run.read()["settings"] for runs in results.runs.values() for run in runs.values()]
+    settings = [run.settings() for runs in results.runs.values() for run in runs.values()]
     said = {
         key: ", ".join(sorted({str(each[key]) for each in settings}))
         for key in ("preset", "sample_rate", "epochs", "seed")
@@ -168,105 +66,165 @@ def table_markdown(table: pd.DataFrame, results: Results) -> str:
     ]
     if not paper:
         lines.append("The paper reports no figures on this dataset.")
+    for path, reason in results.failed:
+        lines.append(f"**{path} failed:** {reason}.")
     return "\n".join(lines) + "\n"
 
 
-def _folds(count: int) -> str:
-    return f"mean of {count} folds" if count > 1 else "1 fold"
+def stability(history: pd.DataFrame, window: int) -> dict[str, float]:
+    """How calm the weights of a run are once they may move, after `window` evaluations.
 
-
-def mean_curve(results: Results, system: str, column: str) -> pd.Series:
-    """A column of the histories of a system, averaged over folds, over their mean training step.
-
-    Folds are joined by evaluation: their epochs may differ by a step.
+    Returns
+    -------
+    dict
+        `largest`, the mean of the largest weight; `one_hot`, the share of evaluations at which it is
+        above 0.9; `change`, the mean share of the weight that moves from one evaluation to the next.
     """
-    folds = pd.concat([results.history(system, fold) for fold in results.runs[system]])
-    return folds.groupby("evaluation")[["step", column]].mean().set_index("step")[column]
+    weights = history[[f"weight_{branch}" for branch in BRANCHES]].to_numpy()[window:]
+    if len(weights) < 2:
+        return {"largest": np.nan, "one_hot": np.nan, "change": np.nan}
+    largest = weights.max(axis=1)
+    return {
+        "largest": float(largest.mean()),
+        "one_hot": float((largest > ONE_HOT).mean()),
+        "change": float(np.abs(np.diff(weights, axis=0)).sum(axis=1).mean() / 2),
+    }
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def ablation_table(results: Results) -> pd.DataFrame:
+    """The ways to weight the branches, all alike: the paper's first, then the ablations.
+
+    Accuracies are in % over the folds of each; `difference` is that of the multi-view branch to the
+    paper's on the folds that both have, in points.
+    """
+    paper = {fold: read_metrics(run)["accuracy"] for fold, run in results.runs.get(JOINT, {}).items()}
+    records = []
+    for name, runs in {"paper": results.runs.get(JOINT, {}), **results.ablations}.items():
+        if not runs:
+            continue
+        scores = {fold: read_metrics(run)["accuracy"] for fold, run in runs.items()}
+        common = [fold for fold in scores if fold in paper]
+        settings = next(iter(runs.values())).settings()
+        calm = pd.DataFrame([stability(pd.read_csv(run.history), settings["window"]) for run in runs.values()])
+        records.append(
+            {
+                "ablation": name,
+                **{key: settings[key] or "epoch" for key in ABLATED},
+                "folds": len(runs),
+                "multiview": 100 * np.mean([each[JOINT] for each in scores.values()]),
+                "self_ensemble": 100 * np.mean([each["self_ensemble"] for each in scores.values()]),
+                "difference": 100 * np.mean([scores[fold][JOINT] - paper[fold][JOINT] for fold in common])
+                if common
+                else np.nan,
+                **calm.mean(),
+            }
+        )
+    return pd.DataFrame(records)
+
+
+def ablations_markdown(table: pd.DataFrame) -> str:
+    """The ablations as Markdown."""
+    lines = [
+        "| ablation | blending | W | evaluation every | folds | multi-view, % | to the paper's, points "
+        "| self-ensemble, % | largest weight | one-hot | change |",
+        "|" + "---|" * 11,
+    ]
+    for row in table.itertuples():
+        every = row.evaluation_interval if row.evaluation_interval == "epoch" else f"{row.evaluation_interval} steps"
+        lines.append(
+            f"| {row.ablation} | {row.blending} | {row.window} | {every} | {row.folds} | {row.multiview:.2f} "
+            f"| {row.difference:+.2f} | {row.self_ensemble:.2f} | {row.largest:.2f} | {row.one_hot:.0%} "
+            f"| {row.change:.2f} |"
+        )
+    lines += [
+        "",
+        "After the first W evaluations: the mean of the largest weight, the share of evaluations at which it is "
+        f"above {ONE_HOT}, and how much of the weight moves from one evaluation to the next. The blending "
+        "`averaged` is not the paper's.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _write(path: Path, content: str) -> None:
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150, bbox_inches="tight")
-    plt.close(figure)
+        temporary.write_text(content, encoding="utf-8")
 
 
-def _lines(path: Path, title: str, ylabel: str, curves: dict[str, pd.Series], top: float | None = None) -> None:
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for name, curve in curves.items():
-        colour, line = STYLES[name]
-        axes.plot(curve.index, curve, color=colour, linestyle=line, label=LABELS[name], linewidth=1.6)
-    axes.set(title=title, xlabel="training step", ylabel=ylabel)
-    axes.set_ylim(0, top)
-    axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
-    _save(figure, path)
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.4f")
 
 
-def _loss_ceiling(curves: dict[str, pd.Series]) -> float:
-    """Top of a loss axis: what matters is below, an early spike may leave the picture."""
-    return 1.1 * max(max(curve.quantile(0.95), curve.iloc[0]) for curve in curves.values())
-
-
-def figure_2(results: Results, directory: Path) -> list[Path]:
-    """Figure 2: (a) losses of the branches, (b) their weights, (c) losses of the systems.
-
-    The losses are those on the validation clips, by which training is steered.
-    """
-    written, folds = [], {system: len(runs) for system, runs in results.runs.items()}
-    if JOINT in results.runs:
-        path = directory / "figure2a.png"
-        curves = {branch: mean_curve(results, JOINT, f"val_loss_{branch}") for branch in BRANCHES}
-        title = f"{results.dataset}: branches of the multi-view network, {_folds(folds[JOINT])}"
-        _lines(path, title, "validation loss", curves, _loss_ceiling(curves))
-        first = min(results.runs[JOINT])
-        history = results.history(JOINT, first).set_index("step")
-        weights = {branch: history[f"weight_{branch}"] for branch in BRANCHES}
-        title = f"{results.dataset}: weights of the branches, fold {first}"
-        _lines(directory / "figure2b.png", title, "weight", weights, top=1.02)
-        written += [path, directory / "figure2b.png"]
-    curves = {system: mean_curve(results, system, f"val_loss_{SYSTEMS[system][1][-1]}") for system in results.runs}
-    path = directory / "figure2c.png"
-    title = f"{results.dataset}: the multi-view network and the baselines"
-    _lines(path, title, "validation loss", curves, _loss_ceiling(curves))
-    return [*written, path]
-
-
-def confusion(results: Results, path: Path) -> None:
-    """Confusion matrix in % of each true class, of the multi-view branch or else the first system."""
-    system = JOINT if JOINT in results.runs else next(iter(results.runs))
-    branch = SYSTEMS[system][1][-1]
-    parts = [results.predictions(system, fold) for fold in results.runs[system]]
-    classes = parts[0].classes
-    matrix = 100 * confusion_matrix(
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.probabilities[branch].argmax(axis=1) for part in parts]),
-        labels=range(len(classes)),
-        normalize="true",
-    )
-    side = 3 + 0.35 * len(classes)
-    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
-    display = ConfusionMatrixDisplay(matrix, display_labels=[name.replace("_", " ") for name in classes])
-    numbers = len(classes) <= 20
-    display.plot(ax=axes, cmap="Blues", xticks_rotation="vertical", values_format=".0f", include_values=numbers)
-    axes.set(title=f"{results.dataset}: {LABELS[system]}, % of each true class", xlabel="predicted", ylabel="true")
-    _save(figure, path)
+def run_table(results: Results) -> pd.DataFrame:
+    """What was run: one line a run, with commit, machine and time."""
+    every = {**results.runs, **{f"ablations/{name}": runs for name, runs in results.ablations.items()}}
+    records = []
+    for name, runs in every.items():
+        for fold, run in runs.items():
+            record, settings = run.read(), run.settings()
+            machine = record.get("machine", {})
+            records.append(
+                {
+                    "run": f"{name}/fold{fold}",
+                    **{key: settings[key] for key in ("epochs", "batch_size", "learning_rate", "window", "seed")},
+                    "blending": settings["blending"],
+                    "precision": settings["precision"],
+                    "parameters": record.get("parameters"),
+                    "training, s": record.get("training_seconds"),
+                    "peak memory, MiB": record.get("peak_memory_mib"),
+                    "commit": str(record.get("commit"))[:10],
+                    "machine": f"{machine.get('cores')} cores {machine.get('processor')}",
+                    "keras": record.get("software", {}).get("keras"),
+                    "started": record.get("started"),
+                }
+            )
+    return pd.DataFrame(records)
 
 
 def report(directory: str | Path) -> pd.DataFrame:
-    """Write the table and the figures into `directory`, print the table, and return it."""
+    """Write tables, figures and `report.html` into `directory`, print the tables, and return Table 3."""
     directory = Path(directory)
     results = collect(directory)
-    table = table_3(results)
+    table, rows = table_3(results), results.rows()
+    comparisons = claims(correct(rows))
+    classes = figures.class_accuracies(rows)
+
     with replacing(directory / "table.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.2f")
-    markdown = table_markdown(table, results)
-    with replacing(directory / "table.md") as temporary:
-        temporary.write_text(markdown, encoding="utf-8")
-    written = figure_2(results, directory)
-    confusion(results, directory / "confusion.png")
-    print(markdown)
+    sections = {"Table 3": table_markdown(table, results)}
+    _write(directory / "table.md", sections["Table 3"])
+    if comparisons:
+        sections["Claims"] = claims_markdown(comparisons)
+        _write_csv(directory / "claims.csv", claims_table(comparisons))
+        _write(directory / "claims.md", sections["Claims"])
+    written = figures.figure_2(results, directory)
+    if results.ablations:
+        ablations = ablation_table(results)
+        sections["Ablations of the weights"] = ablations_markdown(ablations)
+        _write_csv(directory / "ablations.csv", ablations)
+        _write(directory / "ablations.md", sections["Ablations of the weights"])
+        written.append(_draw_ablations(results, directory / "ablations.png"))
+    if {"mel", "cqt"} <= set(classes):
+        better = classes.index[classes["cqt"] > classes["mel"]]
+        names = ", ".join(str(name).replace("_", " ") for name in better) or "no class"
+        sections["Views by class"] = f"CQT is more accurate than mel on: {names}.\n"
+    figures.confusion(results, directory / "confusion.png")
+    figures.per_class(classes, f"{results.dataset}: accuracy of each class, %", directory / "per_class.png")
+    written += [directory / "confusion.png", directory / "per_class.png"]
+    _write(directory / "report.html", page.render(results.dataset, sections, written, run_table(results)))
+
+    print("\n".join(sections.values()))
     missing = [LABELS[system] for system in PAPER_TABLE_3 if system not in set(table["system"])]
     if missing:
         print(f"not there yet: {', '.join(missing)}")
-    print("pictures: " + ", ".join(str(path) for path in [*written, directory / "confusion.png"]))
+    print(f"pictures: {', '.join(map(str, written))}\nall on one page: {directory / 'report.html'}")
     return table
+
+
+def _draw_ablations(results: Results, path: Path) -> Path:
+    runs: dict[str, dict[int, Run]] = {"paper": results.runs.get(JOINT, {}), **results.ablations}
+    folds = set.intersection(*(set(found) for found in runs.values() if found))
+    first = {name: found[min(folds or found)] for name, found in runs.items() if found}
+    title = f"{results.dataset}: weights of the branches" + (f", fold {min(folds)}" if folds else ", first folds")
+    figures.weights_by_blending({name: pd.read_csv(run.history) for name, run in first.items()}, title, path)
+    return path

@@ -113,6 +113,10 @@ class Run:
         except (ValueError, TypeError) as error:
             raise InputError(f"{self.record} is damaged ({error}); delete {self.path} and train again") from error
 
+    def settings(self) -> dict:
+        """The run's settings; those that are younger than it with their defaults."""
+        return {**{field.name: field.default for field in fields(Settings)}, **self.read()["settings"]}
+
     def update(self, **changes) -> None:
         """Change entries of `run.json`; the time and the peak memory so far are added."""
         record = self.read()
@@ -141,8 +145,7 @@ class Run:
         if self.record.exists():
             found = self.read()
             pairs = [(key, wanted["store"][key], found["store"].get(key)) for key in ("fingerprint", "classes")]
-            # Settings that came later have their defaults in older runs.
-            recorded = {**{field.name: field.default for field in fields(Settings)}, **found["settings"]}
+            recorded = self.settings()
             pairs += [(key, value, recorded[key]) for key, value in wanted["settings"].items()]
             differing = [f"{key} {there} instead of {here}" for key, here, there in pairs if here != there]
             if differing:

@@ -14,8 +14,10 @@ import pytest
 from data_prep.views import VIEWS
 from multiview import evaluation
 from multiview.errors import InputError
+from multiview.figures import mean_curve
 from multiview.names import BRANCHES, PAPER_TABLE_3
-from multiview.report import collect, fold_accuracies, mean_curve, report, table_3
+from multiview.report import fold_accuracies, report, table_3
+from multiview.results import collect
 from multiview.store import Store
 
 
