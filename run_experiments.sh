@@ -25,6 +25,11 @@ DATASET  demo       synthesised on the spot, minutes on a laptop
   --sample-rate HZ  44100 or 22050; the preset's or the dataset's own
   --epochs N        instead of the preset's
   --seed N          (0)
+  --ablations LIST  more multi-view runs, of fixed_references,uniform,averaged,windowN,intervalN
+  --jobs N          runs at a time, one a GPU where there are several (1)
+  --cluster ADDRESS run on the workers of a Dask scheduler
+  --status          print what is done, running and to do, and end
+  --print-commands  print the commands of the runs to do, one a line, and end
 
 Leaves the store in stores/, and runs, table and pictures in results/DATASET/PRESET/; with other clips
 than the paper's, in results/gtzan_without_faulty/ and results/dcase2016_development_folds/.
@@ -34,18 +39,20 @@ TEXT
 wrong() { echo "run_experiments.sh: error: $1; see --help" >&2; exit 2; }
 
 dataset='' preset='' audio='' folds='' rate='' seed=0 epochs='' systems=mel,gammatone,cqt,raw,concat,multiview
-prepare_options=() variant='' passed=()
+prepare_options=() grid_options=() variant='' passed=()
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
-    --preset | --audio | --folds | --systems | --sample-rate | --epochs | --seed)
+    --preset | --audio | --folds | --systems | --sample-rate | --epochs | --seed | --ablations | --jobs | --cluster)
       [ $# -ge 2 ] || wrong "expected a value after $1"
       passed+=("$1" "$2")
       case $1 in
         --preset) preset=$2 ;; --audio) audio=$2 ;; --folds) folds=$2 ;; --systems) systems=$2 ;;
         --sample-rate) rate=$2 ;; --epochs) epochs=$2 ;; --seed) seed=$2 ;;
+        *) grid_options+=("$1" "$2") ;;
       esac
       shift 2 ;;
+    --print-commands | --status) grid_options+=("$1"); passed+=("$1"); shift ;;
     --download) prepare_options+=("$1"); passed+=("$1"); shift ;;
     --without-faulty | --development-folds) prepare_options+=("$1"); variant=$1; shift ;;
     --csv)
@@ -99,23 +106,14 @@ cd "$(dirname "$0")" || exit 1
 . ./environment.sh
 use_environment '' || exit 1
 
-store=stores/${name}_$rate.h5 results=results/$name/$preset failed=()
+store=stores/${name}_$rate.h5 results=results/$name/$preset
 multiview-prepare "$dataset" ${audio:+--audio "$audio"} --store "$store" --sample-rate "$rate" \
-  ${prepare_options[@]+"${prepare_options[@]}"} || exit
-folds_of_store='import sys; from multiview.splits import Store, folds; print(*folds(Store(sys.argv[1])))'
-: "${folds:=$(python -c "$folds_of_store" "$store")}"
-for fold in ${folds//,/ }; do
-  for system in ${systems//,/ }; do
-    multiview train "$store" --system "$system" --fold "$fold" --preset "$preset" --seed "$seed" \
-      ${epochs:+--epochs "$epochs"} --run "$results/$system/fold$fold"
-    status=$?
-    [ $status -ne 130 ] || exit 130
-    [ $status -eq 0 ] || failed+=("$system on fold $fold")
-  done
-done
-if [ ${#failed[@]} -gt 0 ]; then
-  printf 'failed: %s\n' "${failed[@]}" >&2
-fi
+  ${prepare_options[@]+"${prepare_options[@]}"} >&2 || exit
+multiview grid "$store" --results "$results" --preset "$preset" --systems "$systems" --seed "$seed" \
+  ${folds:+--folds "$folds"} ${epochs:+--epochs "$epochs"} ${grid_options[@]+"${grid_options[@]}"}
+status=$?
+[ $status -ne 130 ] || exit 130
+case " ${grid_options[*]-} " in *" --print-commands "* | *" --status "*) exit $status ;; esac
 multiview report "$results" || exit
 echo "time: $((SECONDS / 60)) min $((SECONDS % 60)) s"
-[ ${#failed[@]} -eq 0 ]
+exit $status

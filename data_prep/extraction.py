@@ -9,8 +9,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import joblib
@@ -20,10 +18,8 @@ from tqdm import tqdm
 from data_prep.audio import AudioError, read_audio
 from data_prep.datasets.base import ClipFile
 from data_prep.views import VIEWS, extract, parameters
-from multiview.errors import InputError
 from multiview.files import replacing
-
-CONNECT_SECONDS = 20  # to a Dask scheduler
+from multiview.parallel import workers
 
 
 def extract_part(clip: ClipFile, part: Path, sample_rate: int) -> str | None:
@@ -35,58 +31,6 @@ def extract_part(clip: ClipFile, part: Path, sample_rate: int) -> str | None:
     with replacing(part) as temporary:
         np.savez(temporary, samples=len(waveform), **extract(waveform, sample_rate))
     return None
-
-
-@contextmanager
-def workers(jobs: int, cluster: str | None, folders: Sequence[Path]) -> Iterator[None]:
-    """Where joblib runs what is called inside: `jobs` processes here, or the workers of a Dask cluster.
-
-    Parameters
-    ----------
-    cluster : str or None
-        Address of a Dask scheduler.
-    folders : sequence of Path
-        What every worker of the cluster must see under the same path.
-
-    Raises
-    ------
-    InputError
-        If Dask is not installed, nothing answers at the address, there are no workers, one lacks a
-        folder, or one dies again and again.
-    """
-    died = "a worker process died, perhaps for want of memory; repeat the command{}: finished clips are kept"
-    if cluster is None:
-        try:
-            with joblib.parallel_config("loky", n_jobs=jobs):
-                yield
-        except BrokenExecutor as error:
-            raise InputError(died.format(" with fewer --jobs")) from error
-        return
-    try:
-        from distributed import Client, KilledWorker
-    except ImportError as error:
-        raise InputError("--cluster needs Dask, found none; say pip install 'multiview-audio[cluster]'") from error
-    try:
-        client = Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"expected a Dask scheduler at {cluster}, found none ({reason}); check --cluster") from error
-    with client:
-        if not client.ncores():
-            raise InputError(f"expected workers on the cluster {cluster}, found none; start some")
-        for folder in folders:
-            seen = client.run(os.path.isdir, str(folder))
-            blind = [worker for worker, sees in seen.items() if not sees]
-            if blind:
-                raise InputError(
-                    f"expected every worker of the cluster to see {folder}, found that {blind[0]} does not; "
-                    "put sounds and store on a file system that all machines share"
-                )
-        try:
-            with joblib.parallel_config("dask", client=client):
-                yield
-        except KilledWorker as error:
-            raise InputError(died.format("")) from error
 
 
 class Parts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -64,6 +65,39 @@ def _train(args: argparse.Namespace) -> None:
     if not run.metrics.exists():
         evaluate(run)
     _print_metrics(run)
+
+
+def _grid(args: argparse.Namespace) -> int:
+    from multiview.grid import overview, run_grid, tasks
+    from multiview.store import Store
+
+    if args.jobs < 1:
+        raise InputError(f"expected --jobs of at least 1, found {args.jobs}")
+    # The workers of a cluster have working directories of their own.
+    store, results = (path.absolute() if args.cluster else path for path in (args.store, args.results))
+    grid = tasks(
+        Store(store),
+        results,
+        args.preset,
+        args.systems,
+        args.folds,
+        args.ablations,
+        epochs=args.epochs,
+        seed=args.seed,
+        precision=args.precision,
+    )
+    if args.print_commands:
+        for task in grid:
+            if task.state() != "done":
+                print(shlex.join(task.command))
+        return 0
+    print(overview(grid, args.jobs), file=sys.stderr)
+    if args.status:
+        return 0
+    failed = run_grid(grid, args.jobs, args.cluster)
+    for task in failed:
+        print(f"failed: {task.name}, see {task.log}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _print_metrics(run) -> None:
@@ -152,6 +186,42 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--blending", choices=BLENDINGS, default="paper", help=f"weights of the branches (paper). {blendings}"
     )
+
+    grid = add(
+        "grid",
+        _grid,
+        "Train all systems on all folds: what is done is skipped, what was interrupted goes on.",
+        "multiview grid stores/esc10_22050.h5 --results results/esc10/small --preset small --folds 1,2",
+    )
+
+    def names(text: str) -> list[str]:
+        return text.split(",")
+
+    grid.add_argument("store", type=Path, metavar="STORE", help="made by multiview-prepare")
+    grid.add_argument("--results", required=True, type=Path, metavar="DIR", help="where SYSTEM/foldN runs go")
+    grid.add_argument("--preset", required=True, choices=PRESETS)
+    grid.add_argument(
+        "--systems", type=names, default=list(SYSTEMS), metavar="LIST", help=f"of {','.join(SYSTEMS)} (all)"
+    )
+    grid.add_argument(
+        "--folds", type=lambda text: [int(each) for each in text.split(",")], metavar="LIST", help="(the store's)"
+    )
+    grid.add_argument(
+        "--ablations",
+        type=names,
+        default=[],
+        metavar="LIST",
+        help=f"more multi-view runs, of {','.join(each for each in BLENDINGS if each != 'paper')},windowN,intervalN",
+    )
+    grid.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
+    grid.add_argument("--epochs", type=int, metavar="N", help="E of the schedule (the preset's)")
+    grid.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the arithmetic (float32)")
+    grid.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="runs at a time, one a GPU where there are several (1)"
+    )
+    grid.add_argument("--cluster", metavar="ADDRESS", help="run on the workers of a Dask scheduler, tcp://host:port")
+    grid.add_argument("--print-commands", action="store_true", help="print the command of each run to do, and end")
+    grid.add_argument("--status", action="store_true", help="print what is done, running and to do, and end")
 
     evaluate = add(
         "evaluate",

@@ -62,6 +62,17 @@ def locked(path: str | Path, holder: str, leftovers: str) -> Iterator[None]:
         raise InputError(f"{holder} by another process; wait for it") from error
 
 
+def is_locked(path: Path) -> bool:
+    """Whether some process holds the lock file `path`."""
+    if not path.exists():
+        return False
+    try:
+        with filelock.FileLock(path, timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
+
+
 def check_space(path: Path, size: int) -> None:
     """Fail now, with a plain OSError, if `size` bytes do not fit at `path`.
 

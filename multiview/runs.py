@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multiview.errors import InputError
-from multiview.files import locked, read_json, write_json
+from multiview.files import is_locked, locked, read_json, write_json
 from multiview.settings import Settings
 from multiview.store import Store
 
@@ -95,6 +95,10 @@ class Run:
         with locked(self.path / "run.lock", f"{self.path} is being trained", ".*.tmp*"):
             yield
 
+    def is_locked(self) -> bool:
+        """Whether a process trains this run now."""
+        return is_locked(self.path / "run.lock")
+
     def read(self) -> dict:
         """Content of `run.json`.
 
@@ -124,15 +128,9 @@ class Run:
         peak = max(round(peak), record.get("peak_memory_mib", 0))
         write_json(self.record, {**record, **changes, "updated": _now(), "peak_memory_mib": peak})
 
-    def begin(self, store: Store, settings: Settings) -> bool:
-        """Write `run.json`, or check that the run that is there is this one; True if it is trained.
-
-        Raises
-        ------
-        InputError
-            If the directory holds another run, with what differs.
-        """
-        wanted = {
+    def _wanted(self, store: Store, settings: Settings) -> dict:
+        """What `run.json` says of a run of `settings` on `store`."""
+        return {
             "settings": asdict(settings),
             "store": {
                 "path": store.relative_to(self.path),
@@ -142,16 +140,34 @@ class Run:
                 "classes": store.classes,
             },
         }
+
+    def check(self, store: Store, settings: Settings) -> dict:
+        """Content of `run.json`, which has to be that of a run of `settings` on `store`.
+
+        Raises
+        ------
+        InputError
+            If the directory holds another run, with what differs.
+        """
+        found, recorded, wanted = self.read(), self.settings(), self._wanted(store, settings)
+        pairs = [(key, wanted["store"][key], found["store"].get(key)) for key in ("fingerprint", "classes")]
+        pairs += [(key, value, recorded[key]) for key, value in wanted["settings"].items()]
+        differing = [f"{key} {there} instead of {here}" for key, here, there in pairs if here != there]
+        if differing:
+            raise InputError(f"{self.path} holds another run: {'; '.join(differing)}; name another --run or delete it")
+        return found
+
+    def begin(self, store: Store, settings: Settings) -> bool:
+        """Write `run.json`, or check that the run that is there is this one; True if it is trained.
+
+        Raises
+        ------
+        InputError
+            If the directory holds another run, with what differs.
+        """
+        wanted = self._wanted(store, settings)
         if self.record.exists():
-            found = self.read()
-            pairs = [(key, wanted["store"][key], found["store"].get(key)) for key in ("fingerprint", "classes")]
-            recorded = self.settings()
-            pairs += [(key, value, recorded[key]) for key, value in wanted["settings"].items()]
-            differing = [f"{key} {there} instead of {here}" for key, here, there in pairs if here != there]
-            if differing:
-                raise InputError(
-                    f"{self.path} holds another run: {'; '.join(differing)}; name another --run or delete it"
-                )
+            found = self.check(store, settings)
             finished = self.model.exists()
             if finished:
                 self.checkpoint.unlink(missing_ok=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +60,27 @@ def tiny_settings(tiny_store: Store):
         return make_settings(tiny_store, system, quick.pop("fold", 1), "demo", **quick)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[subprocess.Popen]]]:
+    """Address of a scheduler on the loopback interface, and its two workers."""
+    distributed = pytest.importorskip("distributed")
+    folder = tmp_path_factory.mktemp("dask")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    dask = [sys.executable, "-m", "dask"]
+    file = folder / "scheduler.json"
+    options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
+    scheduler = subprocess.Popen([*dask, "scheduler", *options], **quiet)
+    options = ["--scheduler-file", str(file), "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    workers = [subprocess.Popen([*dask, "worker", *options], env=environment, **quiet) for _ in range(2)]
+    with distributed.Client(scheduler_file=str(file), timeout=60, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+        address = client.scheduler.address
+        # Once all modules are loaded, the tests' own clocks are fair.
+        client.run(lambda: __import__("data_prep.extraction"))
+    yield address, workers
+    for process in (*workers, scheduler):
+        process.kill()
+        process.wait()

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from data_prep import prepare as command
 from data_prep.datasets import demo
 from data_prep.datasets.base import ClipFile
 from data_prep.views import extract
+from multiview import parallel
 from multiview.errors import InputError
 from multiview.store import Store
 from tests.benchmarks.prepare import watched_memory
@@ -123,28 +123,6 @@ def test_second_caller_is_told(sounds: Path, undisturbed: bytes, tmp_path: Path)
 # A Dask cluster
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[subprocess.Popen]]]:
-    """Address of a scheduler on the loopback interface, and its two workers."""
-    distributed = pytest.importorskip("distributed")
-    folder = tmp_path_factory.mktemp("dask")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    dask = [sys.executable, "-m", "dask"]
-    file = folder / "scheduler.json"
-    options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
-    scheduler = subprocess.Popen([*dask, "scheduler", *options], **quiet)
-    options = ["--scheduler-file", str(file), "--nthreads", "1", "--no-nanny", "--no-dashboard"]
-    workers = [subprocess.Popen([*dask, "worker", *options], env=environment, **quiet) for _ in range(2)]
-    with distributed.Client(scheduler_file=str(file), timeout=60, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=60)
-        address = client.scheduler.address
-    yield address, workers
-    for process in (*workers, scheduler):
-        process.kill()
-        process.wait()
-
-
 def test_cluster_with_a_worker_killed_half_way(
     cluster: tuple[str, list[subprocess.Popen]], sounds: Path, undisturbed: bytes, tmp_path: Path
 ) -> None:
@@ -164,13 +142,13 @@ def test_cluster_workers_must_see_the_files(
 ) -> None:
     with (
         pytest.raises(InputError, match=r"expected every worker of the cluster to see .*nowhere"),
-        extraction.workers(1, cluster[0], [tmp_path, tmp_path / "nowhere"]),
+        parallel.workers(1, cluster[0], [tmp_path, tmp_path / "nowhere"]),
     ):
         pass
-    monkeypatch.setattr(extraction, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(parallel, "CONNECT_SECONDS", 1)
     with (
         pytest.raises(InputError, match="expected a Dask scheduler at tcp://127.0.0.1:9, found none"),
-        extraction.workers(1, "tcp://127.0.0.1:9", []),
+        parallel.workers(1, "tcp://127.0.0.1:9", []),
     ):
         pass
 
@@ -179,7 +157,7 @@ def test_cluster_without_dask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with (
         pytest.raises(InputError, match="needs Dask, found none; say pip install"),
-        extraction.workers(1, "tcp://x", []),
+        parallel.workers(1, "tcp://x", []),
     ):
         pass
 
@@ -190,7 +168,7 @@ def die(clip: ClipFile, part: Path, sample_rate: int) -> None:
 
 def test_dying_worker_is_one_line(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extraction, "extract_part", die)
-    with pytest.raises(InputError, match="a worker process died, .* with fewer --jobs: finished clips are kept"):
+    with pytest.raises(InputError, match="a worker process died, .* with fewer --jobs: what is finished is kept"):
         extraction.Parts(tmp_path / "s.h5", 22050).extract(demo.index(sounds).clips[:4], jobs=2)
 
 

@@ -1,0 +1,238 @@
+"""Many runs: all systems on all folds, and the ablations; in turn, several at once, or on a cluster."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+
+from multiview.errors import InputError
+from multiview.names import JOINT
+from multiview.parallel import workers
+from multiview.results import ABLATIONS
+from multiview.runs import Run
+from multiview.settings import BLENDINGS, Settings, make_settings
+from multiview.splits import folds as folds_of
+from multiview.store import Store
+
+INTERRUPTED = 130  # exit status
+STATES = ("done", "running", "failed", "to do")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of the grid: its name, such as `mel/fold1`, its directory and the command that makes it."""
+
+    name: str
+    store: Path
+    run: Run
+    settings: Settings
+    command: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        """The name without the fold: runs of a kind take about as long."""
+        return self.name.rsplit("/", 1)[0]
+
+    @property
+    def log(self) -> Path:
+        """What the command printed."""
+        return self.run.path / "train.log"
+
+    def state(self) -> str:
+        """`done`, `running` (in any process that shares the files), `failed`, or `to do`."""
+        if self.run.is_locked():
+            return "running"
+        if self.run.metrics.is_file():
+            return "done"
+        try:
+            return "failed" if self.run.read().get("status") == "failed" else "to do"
+        except InputError:
+            return "to do"  # not begun; or damaged, as the run itself will say
+
+    def seconds(self) -> float | None:
+        """Training time of a finished run."""
+        return self.run.read().get("training_seconds") if self.run.metrics.is_file() else None
+
+
+def ablation_changes(name: str) -> dict[str, str | int]:
+    """The setting that an ablation changes: a blending, or `window5`, or `interval100` (in steps).
+
+    Raises
+    ------
+    InputError
+        For any other name.
+    """
+    if name in BLENDINGS and name != "paper":
+        return {"blending": name}
+    number = re.fullmatch(r"(window|interval)([1-9]\d*)", name)
+    if not number:
+        known = ", ".join(blending for blending in BLENDINGS if blending != "paper")
+        raise InputError(f"expected ablations of {known}, windowN or intervalN with a number N; found {name!r}")
+    return {{"window": "window", "interval": "evaluation_interval"}[number[1]]: int(number[2])}
+
+
+def tasks(
+    store: Store,
+    results: Path,
+    preset: str,
+    systems: Sequence[str],
+    folds: Sequence[int] | None = None,
+    ablations: Sequence[str] = (),
+    **changes,
+) -> list[Task]:
+    """The runs of a grid, fold by fold.
+
+    Parameters
+    ----------
+    folds : sequence of int or None
+        None for all of the store's.
+    changes
+        Of the preset's settings, for every run; those that are None are left to the preset.
+
+    Raises
+    ------
+    InputError
+        For an unknown preset, system, fold or ablation, or a directory that holds another run.
+    """
+    known, found = folds_of(store), []
+    for fold in folds or known:
+        if fold not in known:
+            raise InputError(f"{store.path} has the folds {', '.join(map(str, known))}, not fold {fold}")
+        kinds = [(system, system, {}) for system in systems]
+        kinds += [(f"{ABLATIONS}/{name}", JOINT, ablation_changes(name)) for name in ablations]
+        for kind, system, change in kinds:
+            chosen = {key: value for key, value in {**changes, **change}.items() if value is not None}
+            run = Run(results / kind / f"fold{fold}")
+            settings = make_settings(store, system, fold, preset, **chosen)
+            if run.metrics.is_file():
+                run.check(store, settings)
+            command = ["multiview", "train", str(store.path), "--system", system, "--fold", str(fold)]
+            command += ["--preset", preset, "--run", str(run.path)]
+            command += [text for key, value in chosen.items() for text in (f"--{key.replace('_', '-')}", str(value))]
+            found.append(Task(f"{kind}/fold{fold}", store.path, run, settings, tuple(command)))
+    return found
+
+
+def overview(grid: Sequence[Task], jobs: int = 1) -> str:
+    """What is done, running and to do, a line a kind, and how long the rest may take."""
+    states = {task.name: task.state() for task in grid}
+    lines = []
+    for kind in dict.fromkeys(task.kind for task in grid):
+        cells = [f"{task.run.path.name} {states[task.name]}" for task in grid if task.kind == kind]
+        lines.append(f"  {kind:28} {', '.join(cells)}")
+    counts = [f"{sum(state == each for each in states.values())} {state}" for state in STATES]
+    rest = [task for task in grid if states[task.name] in ("to do", "failed")]
+    head = f"{len(grid)} runs: {', '.join(counts)}"
+    return "\n".join([f"{head}{time_left(grid, rest, jobs)}", *lines])
+
+
+def time_left(grid: Sequence[Task], rest: Sequence[Task], jobs: int) -> str:
+    """About how long `rest` takes, after the mean of the finished runs of each kind."""
+    times: dict[str, list[float]] = {}
+    for task in grid:
+        if seconds := task.seconds():
+            times.setdefault(task.kind, []).append(seconds)
+    known = [sum(times[task.kind]) / len(times[task.kind]) for task in rest if task.kind in times]
+    if not rest or not known:
+        return ""
+    minutes = round(sum(known) / jobs / 60)
+    unknown = len(rest) - len(known)
+    return f"; about {minutes // 60} h {minutes % 60} min left" + (f" and {unknown} of unknown time" if unknown else "")
+
+
+def _gpus() -> list[str]:
+    """Indices of NVIDIA's GPUs that this process may use."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [each for each in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if each]
+    if not shutil.which("nvidia-smi"):
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    return re.findall(r"^GPU (\d+)", listed, re.MULTILINE)
+
+
+def run_command(command: Sequence[str], log: Path, environment: dict[str, str], relay: bool = False) -> int:
+    """Run a command, its output into `log` and, if `relay`, to this process's stderr, too; its exit status."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    program, *arguments = command
+    # The script beside this interpreter, whatever PATH says on another machine.
+    beside = Path(sys.executable).parent / program
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [str(beside) if beside.exists() else program, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+        )
+        try:
+            while chunk := process.stdout.read1(65536):
+                file.write(chunk)
+                file.flush()
+                if relay:
+                    sys.stderr.buffer.write(chunk)
+                    sys.stderr.flush()
+            return process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # it was interrupted, too, and saves its state
+            raise
+
+
+class _Turn:
+    """Runs tasks on this machine, each on a GPU of its own where there are several."""
+
+    def __init__(self, jobs: int, relay: bool) -> None:
+        self.relay, gpus = relay, _gpus()
+        self.places: queue.Queue[dict[str, str]] = queue.Queue()
+        for number in range(jobs):
+            self.places.put({"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if jobs > 1 and gpus else {})
+
+    def __call__(self, task: Task) -> tuple[Task, int | None]:
+        if task.state() in ("done", "running"):  # by another process in the meantime
+            return task, None
+        place = self.places.get()
+        try:
+            return task, run_command(task.command, task.log, place, self.relay)
+        finally:
+            self.places.put(place)
+
+
+def _on_cluster(task: Task) -> tuple[Task, int | None]:
+    if task.state() in ("done", "running"):
+        return task, None
+    return task, run_command(task.command, task.log, {})
+
+
+def run_grid(grid: Sequence[Task], jobs: int = 1, cluster: str | None = None) -> list[Task]:
+    """Run what is not done, and return the tasks that failed; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    jobs : int
+        Runs at a time on this machine; with several GPUs, one each.
+    cluster : str, optional
+        Address of a Dask scheduler, whose workers run them instead, one a worker thread.
+    """
+    rest = [task for task in grid if task.state() in ("to do", "failed")]
+    folders = {path.absolute() for task in rest for path in (task.store.parent, task.run.path.parent)}
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    failed, one = [], _on_cluster if cluster else _Turn(jobs, relay=jobs == 1)
+    with workers(jobs, cluster, sorted(folders), backend="threading"):
+        # A batch of one: joblib would otherwise give a worker several short ones in a row.
+        parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+        for number, (task, status) in enumerate(parallel(joblib.delayed(one)(task) for task in rest), start=1):
+            if status == INTERRUPTED:
+                raise KeyboardInterrupt
+            if status:
+                failed.append(task)
+            left = time_left(grid, [each for each in rest if each.state() == "to do"], jobs)
+            print(f"[{number}/{len(rest)}] {task.name} {task.state()}{left}", file=sys.stderr)
+    return failed

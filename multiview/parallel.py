@@ -1,0 +1,69 @@
+"""Where work runs: processes or threads on this machine, or the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import joblib
+
+from multiview.errors import InputError
+
+CONNECT_SECONDS = 20  # to a Dask scheduler
+_DIED = "a worker process died, perhaps for want of memory; repeat the command{}: what is finished is kept"
+
+
+@contextmanager
+def workers(jobs: int, cluster: str | None, folders: Sequence[Path], backend: str = "loky") -> Iterator[None]:
+    """Where joblib runs what is called inside: `jobs` workers here, or those of a Dask cluster.
+
+    Parameters
+    ----------
+    cluster : str or None
+        Address of a Dask scheduler.
+    folders : sequence of Path
+        What every worker of the cluster must see under the same path.
+    backend : str
+        joblib's backend on this machine: `loky` for processes, `threading` for threads.
+
+    Raises
+    ------
+    InputError
+        If Dask is not installed, nothing answers at the address, there are no workers, one lacks a
+        folder, or one dies again and again.
+    """
+    if cluster is None:
+        try:
+            with joblib.parallel_config(backend, n_jobs=jobs):
+                yield
+        except BrokenExecutor as error:
+            raise InputError(_DIED.format(" with fewer --jobs")) from error
+        return
+    try:
+        from distributed import Client, KilledWorker
+    except ImportError as error:
+        raise InputError("--cluster needs Dask, found none; say pip install 'multiview-audio[cluster]'") from error
+    try:
+        client = Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"expected a Dask scheduler at {cluster}, found none ({reason}); check --cluster") from error
+    with client:
+        if not client.ncores():
+            raise InputError(f"expected workers on the cluster {cluster}, found none; start some")
+        for folder in folders:
+            seen = client.run(os.path.isdir, str(folder))
+            blind = [worker for worker, sees in seen.items() if not sees]
+            if blind:
+                raise InputError(
+                    f"expected every worker of the cluster to see {folder}, found that {blind[0]} does not; "
+                    "put the files on a file system that all machines share"
+                )
+        try:
+            with joblib.parallel_config("dask", client=client):
+                yield
+        except KilledWorker as error:
+            raise InputError(_DIED.format("")) from error

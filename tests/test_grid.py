@@ -1,0 +1,187 @@
+"""Many runs: which there are, what state they are in, several at once, on a cluster, and failures."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from multiview import cli
+from multiview.errors import InputError
+from multiview.grid import Task, ablation_changes, overview, run_grid, tasks
+from multiview.names import SYSTEMS
+from multiview.runs import Run
+from multiview.settings import make_settings
+from multiview.store import Store
+
+
+def test_commands_make_the_runs_of_the_grid(tiny_store: Store, tmp_path: Path) -> None:
+    grid = tasks(
+        tiny_store, tmp_path, "demo", list(SYSTEMS), ablations=["uniform", "window3", "interval7"], seed=4, epochs=9
+    )
+    assert len(grid) == 5 * (6 + 3)
+    assert [task.name for task in grid[4:9]] == [
+        "concat/fold1",
+        "multiview/fold1",
+        "ablations/uniform/fold1",
+        "ablations/window3/fold1",
+        "ablations/interval7/fold1",
+    ]
+    for task in grid:
+        program, *arguments = task.command
+        args = cli._parser().parse_args(arguments)
+        names = ("epochs", "seed", "batch_size", "learning_rate", "window", "evaluation_interval", "precision")
+        changes = {name: getattr(args, name) for name in (*names, "blending")}
+        assert program == "multiview"
+        assert make_settings(tiny_store, args.system, args.fold, args.preset, **changes) == task.settings
+        assert args.run == task.run.path == tmp_path / task.name
+    assert grid[7].settings.window == 3 and grid[8].settings.evaluation_interval == 7
+    assert {task.settings.blending for task in grid if "uniform" in task.name} == {"uniform"}
+
+
+@pytest.mark.parametrize("name", ["paper", "window", "window0", "interval-5", "clever", ""])
+def test_unknown_ablations_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="expected ablations of fixed_references, uniform, averaged, windowN"):
+        ablation_changes(name)
+
+
+def test_unknown_systems_and_folds_are_refused(tiny_store: Store, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a system of mel"):
+        tasks(tiny_store, tmp_path, "demo", ["video"])
+    with pytest.raises(InputError, match="has the folds 1, 2, 3, 4, 5, not fold 7"):
+        tasks(tiny_store, tmp_path, "demo", ["mel"], [7])
+
+
+def fake(tmp_path: Path, name: str, script: str, system: str = "mel") -> Task:
+    """A run whose command is a line of Python; afterwards it counts as done unless it failed."""
+    run = Run(tmp_path / "results" / name)
+    script = f"import os, sys, time, pathlib; run = pathlib.Path({str(run.path)!r}); {script}"
+    script += "; run.joinpath('metrics.json').write_text('{}')"
+    script += """; run.joinpath('run.json').write_text('{"settings": {}, "store": {}, "training_seconds": 120}')"""
+    return Task(name, tmp_path / "store.h5", run, None, (sys.executable, "-c", script))
+
+
+def finish(task: Task, seconds: float | None = None, **record) -> None:
+    task.run.path.mkdir(parents=True, exist_ok=True)
+    record = {"settings": {}, "store": {}, **record}
+    if seconds is not None:
+        task.run.metrics.write_text("{}")
+        record["training_seconds"] = seconds
+    task.run.record.write_text(json.dumps(record))
+
+
+def test_overview_says_what_is_done_running_and_to_do(tmp_path: Path) -> None:
+    grid = [fake(tmp_path, f"{kind}/fold{fold}", "pass") for kind in ("mel", "raw") for fold in (1, 2, 3)]
+    assert overview(grid).splitlines()[0] == "6 runs: 0 done, 0 running, 0 failed, 6 to do"
+    finish(grid[0], 600)
+    finish(grid[1], 1200)
+    finish(grid[3], status="failed")
+    finish(grid[4], status="interrupted")
+    with grid[5].run.locked():
+        lines = overview(grid).splitlines()
+        # One mel at 15 minutes, and two raws of which none was finished.
+        assert lines[0] == ("6 runs: 2 done, 1 running, 1 failed, 2 to do; about 0 h 15 min left and 2 of unknown time")
+        assert lines[1].split(None, 1) == ["mel", "fold1 done, fold2 done, fold3 to do"]
+        assert lines[2].split(None, 1) == ["raw", "fold1 failed, fold2 to do, fold3 running"]
+    finish(grid[4], 3600)
+    assert "about 1 h 8 min left" in overview(grid, jobs=2)  # (15 + 60 + 60) / 2, rounded
+
+
+def test_several_run_at_once_and_one_failure_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Two runs that each wait for the other end only if they run at the same time; each has its GPU."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    meet = (
+        "mine, other = (run.parent / f'{name}.met' for name in (run.name, 'fold' + str(3 - int(run.name[-1])))); "
+        "mine.write_text(os.environ['CUDA_VISIBLE_DEVICES']); "
+        "[time.sleep(0.01) for _ in range(1000) if not other.exists()]; assert other.exists()"
+    )
+    grid = [fake(tmp_path, f"mel/fold{fold}", meet) for fold in (1, 2)]
+    grid.append(fake(tmp_path, "raw/fold1", "print('no luck'); sys.exit(1)"))
+    grid.append(fake(tmp_path, "raw/fold2", "pass"))
+    failed = run_grid(grid, jobs=2)
+    assert [task.name for task in failed] == ["raw/fold1"]
+    assert [task.state() for task in grid] == ["done", "done", "to do", "done"]
+    assert "no luck" in failed[0].log.read_text()
+    used = {(tmp_path / "results" / "mel" / f"fold{fold}.met").read_text() for fold in (1, 2)}
+    assert used == {"3", "5"}
+    printed = capsys.readouterr().err
+    assert "[4/4]" in printed and "no luck" not in printed
+
+
+def test_alone_its_output_is_shown_and_logged(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    task = fake(tmp_path, "mel/fold1", "print('training', flush=True)")
+    assert run_grid([task]) == []
+    assert "training" in capfd.readouterr().err and "training" in task.log.read_text()
+    assert run_grid([task]) == []  # done
+    assert "[1/" not in capfd.readouterr().err
+
+
+def test_what_another_process_runs_is_left_to_it(tmp_path: Path) -> None:
+    """The second task becomes taken while the first one runs."""
+    second = fake(tmp_path, "mel/fold2", "run.joinpath('ran').touch()")
+    lock = second.run.path / "run.lock"
+    held = tmp_path / "held"
+    holder = f"import filelock, pathlib, time; lock = filelock.FileLock({str(lock)!r}); lock.acquire(); "
+    holder += f"pathlib.Path({str(held)!r}).touch(); time.sleep(60)"
+    first = fake(
+        tmp_path,
+        "mel/fold1",
+        f"import subprocess; os.makedirs({str(second.run.path)!r}); "
+        f"subprocess.Popen([sys.executable, '-c', {holder!r}], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL); "
+        f"[time.sleep(0.05) for _ in range(200) if not os.path.exists({str(held)!r})]",
+    )
+    assert run_grid([first, second]) == []
+    assert first.state() == "done" and second.state() == "running"
+    assert not (second.run.path / "ran").exists()
+    subprocess.run(["pkill", "-f", str(tmp_path / "held")], check=False)
+
+
+def test_on_a_cluster_each_worker_takes_runs(cluster: tuple[str, list], tmp_path: Path) -> None:
+    wait = (
+        "run.parent.joinpath(run.name + '.met').touch(); "
+        "[time.sleep(0.01) for _ in range(1000) if len(list(run.parent.glob('*.met'))) < 2]"
+    )
+    grid = [fake(tmp_path, f"mel/fold{fold}", wait) for fold in (1, 2)]
+    grid.append(fake(tmp_path, "raw/fold1", "sys.exit(2)"))
+    assert [task.name for task in run_grid(grid, cluster=cluster[0])] == ["raw/fold1"]
+    assert [task.state() for task in grid[:2]] == ["done", "done"]
+
+
+def test_command_line_lists_commands_and_state(
+    tiny_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = ["grid", str(tiny_store.path), "--results", str(tmp_path / "my results"), "--preset", "demo"]
+    assert cli.main([*arguments, "--systems", "mel,raw", "--folds", "1,2", "--print-commands"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and shlex.split(lines[1])[-1] == "float32"
+    assert str(tmp_path / "my results" / "raw" / "fold1") in shlex.split(lines[1])
+    assert cli.main([*arguments, "--status", "--ablations", "averaged"]) == 0
+    assert "35 runs: 0 done, 0 running, 0 failed, 35 to do" in capsys.readouterr().err
+    assert not (tmp_path / "my results").exists()
+    for wrong, message in ((["--jobs", "0"], "--jobs of at least 1"), (["--ablations", "x"], "expected ablations of")):
+        assert cli.main([*arguments, *wrong]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_other_run_in_the_grids_place_is_refused(tiny_store: Store, tmp_path: Path, tiny_settings) -> None:
+    run = Run(tmp_path / "mel" / "fold1")
+    run.begin(tiny_store, make_settings(tiny_store, "mel", 1, "demo", seed=1))
+    run.metrics.write_text("{}")
+    with pytest.raises(InputError, match="holds another run: seed 1 instead of 0"):
+        tasks(tiny_store, tmp_path, "demo", ["mel"], [1], seed=0)
+    assert tasks(tiny_store, tmp_path, "demo", ["mel"], [1], seed=1)[0].state() == "done"
+
+
+def test_gpus_are_counted_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    from multiview.grid import _gpus
+
+    monkeypatch.setenv("PATH", os.devnull)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert _gpus() == []
