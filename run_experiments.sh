@@ -64,11 +64,14 @@ while [ $# -gt 0 ]; do
 done
 name=${variant/#--/_} name=$dataset${name//-/_}
 if [ "$dataset" = all ]; then
-  [ -z "$folds$rate$variant" ] || wrong "all runs each dataset as the paper does: drop --folds, --sample-rate and the like"
+  case "$folds$rate ${prepare_options[*]-}" in
+    ' ' | ' --download') ;;
+    *) wrong "all runs each dataset as the paper does: drop --folds, --sample-rate and the like" ;;
+  esac
   status=0
   for each in esc50 dcase2016 gtzan; do
     echo "== $each"
-    "$0" "$each" ${passed[@]+"${passed[@]}"} || status=$?
+    bash "$0" "$each" ${passed[@]+"${passed[@]}"} || status=$?
     [ $status -ne 130 ] || exit 130
   done
   [ $status -eq 0 ]
@@ -97,6 +100,7 @@ for system in ${systems//,/ }; do
 done
 case " ${prepare_options[*]-} " in
   *" --download "*)
+    case $dataset in demo | folder) wrong "--download does not go with $dataset" ;; esac
     : "${audio:=$(dirname "$0")/audio/$dataset}"
     mkdir -p "$audio" || exit 1 ;;
 esac

@@ -8,7 +8,9 @@ import librosa
 import numpy as np
 import soundfile
 
-SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".mp3", ".oga"} - {".raw"}
+# Of the formats that libsndfile knows, by their other names, too; RAW has no header.
+SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
+SUFFIXES |= {".aif", ".aifc", ".mp3", ".oga", ".opus", ".snd"}
 BLOCK = 2**20  # samples
 MAX_AMPLITUDE = 1e4  # times full scale; beyond it lies no sound, and its power would not be finite
 

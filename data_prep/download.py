@@ -22,10 +22,11 @@ from tqdm import tqdm
 
 from data_prep.datasets.base import Archive, Source
 from multiview.errors import InputError
-from multiview.files import replacing
+from multiview.files import locked, replacing
 
 TIMEOUT = (10, 60)  # seconds to connect, and without a byte
 RETRIES = 4
+TRY_AGAIN = (requests.codes.request_timeout, requests.codes.too_many_requests)
 CHUNK = 2**16  # bytes, of which the last is lost when the connection is cut
 MAX_RATIO = 20  # of unpacked to packed size: sound files do not come near it
 HEADER = 512  # bytes that a file costs at least
@@ -78,9 +79,12 @@ def fetch(archive: Archive, folder: Path, source: Source) -> Path:
 
     def download(url: str, target: str, _: object) -> None:
         try:
-            _download(url, target, part)
+            if part.exists() and pooch.file_hash(part, alg="md5") == archive.md5:
+                os.replace(part, target)  # a call was killed between the last byte and here
+            else:
+                _download(url, target, part)
         except requests.HTTPError as error:
-            if error.response.status_code >= 500:
+            if error.response.status_code >= 500 or error.response.status_code in TRY_AGAIN:
                 raise
             raise refused(error) from error  # asking again would not help
         found = pooch.file_hash(target, alg="md5")
@@ -206,8 +210,9 @@ def download(source: Source, folder: Path, mirror: str | None = None) -> None:
     print(f"licence: {source.licence} ({source.page})", file=sys.stderr)
     archives = folder / "archives"
     archives.mkdir(parents=True, exist_ok=True)
-    for archive in source.archives:
-        if mirror:
-            archive = Archive(f"{mirror.rstrip('/')}/{archive.name}", archive.md5)
-        unpack(fetch(archive, archives, source), folder)
+    with locked(archives / "download.lock", f"{folder} is being downloaded", ".*.tmp*"):
+        for archive in source.archives:
+            if mirror:
+                archive = Archive(f"{mirror.rstrip('/')}/{archive.name}", archive.md5)
+            unpack(fetch(archive, archives, source), folder)
     print(f"{archives} may be deleted once the store is made", file=sys.stderr)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
 import os
 import shutil
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import joblib
@@ -18,6 +21,7 @@ from tqdm import tqdm
 from data_prep.audio import AudioError, read_audio
 from data_prep.datasets.base import ClipFile
 from data_prep.views import VIEWS, extract, parameters
+from multiview.errors import InputError
 from multiview.files import replacing
 from multiview.parallel import workers
 
@@ -63,20 +67,32 @@ class Parts:
         one = joblib.delayed(functools.partial(extract_part, sample_rate=self.sample_rate))
         sounds = Path(os.path.commonpath([clip.path.absolute().parent for clip, _ in todo]))
         with workers(jobs, cluster, (sounds, self.folder)):
-            results = joblib.Parallel(return_as="generator")(one(*item) for item in todo)
+            # Absolute: the workers of a cluster have working directories of their own.
+            items = ((dataclasses.replace(clip, path=clip.path.absolute()), part) for clip, part in todo)
+            results = joblib.Parallel(return_as="generator")(one(*item) for item in items)
             progress = tqdm(results, total=len(todo), desc="views", unit="clip")
             return {clip.id: why for (clip, _), why in zip(todo, progress, strict=True) if why}
 
     def load(self, clips: Sequence[ClipFile]) -> Iterator[dict[str, np.ndarray]]:
         """The views of `clips` in order, one clip in memory at a time."""
         for clip in clips:
-            with np.load(self.path(clip)) as part:
+            with self._opened(clip) as part:
                 yield {view: part[view] for view in VIEWS}
 
     def samples(self, clip: ClipFile) -> int:
         """Samples of the clip before padding."""
-        with np.load(self.path(clip)) as part:
+        with self._opened(clip) as part:
             return int(part["samples"])
+
+    @contextmanager
+    def _opened(self, clip: ClipFile) -> Iterator[np.lib.npyio.NpzFile]:
+        path = self.path(clip)
+        try:
+            with np.load(path) as part:
+                yield part
+        except (EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:  # after a loss of power, say
+            path.unlink()
+            raise InputError(f"the views of {clip.id} were damaged on disk; repeat the command") from error
 
     def remove(self) -> None:
         """Delete all parts, once the store is written."""

@@ -18,6 +18,8 @@ from multiview.files import replacing
 from multiview.segments import even_starts, test_count
 from multiview.store import Store
 
+plt.rcParams["text.parse_math"] = False  # classes may be called anything
+
 SILENT_DBFS = -60.0  # a clip whose peak is below
 CLIPPED_RUN = 3  # a clip with as many samples at full scale in a row
 FULL_SCALE = 32767  # of int16, in either direction
@@ -98,9 +100,9 @@ def clips_per_class_and_fold(clips: pd.DataFrame) -> pd.DataFrame:
     fold = clips["fold"].map(lambda fold: f"fold {fold}" if fold else "no fold")
     column = fold.where(clips["split"] == "development", "evaluation")
     order = sorted(column.unique(), key=lambda name: (name == "evaluation", len(name), name))
-    return pd.crosstab(clips["class"], column, margins=True, margins_name="all")[[*order, "all"]].rename_axis(
-        columns=None
-    )
+    counts = pd.crosstab(clips["class"], column)[order].rename_axis(columns=None)
+    counts["all"] = counts.sum(axis=1)
+    return pd.concat([counts, counts.sum().to_frame("all").T.rename_axis("class")])
 
 
 def _named(ids: pd.Series) -> str:

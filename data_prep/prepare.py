@@ -17,7 +17,8 @@ from data_prep.download import download
 from data_prep.extraction import Parts
 from data_prep.views import GEOMETRIES
 from multiview.errors import InputError, exit_status
-from multiview.files import locked
+from multiview.files import leftovers, locked
+from multiview.splits import folds, make_split
 from multiview.store import Clip, Store, write_store
 
 # By dataset, what only it can be asked for.
@@ -151,17 +152,24 @@ def prepare(
             f"{UNREADABLE_SHARE:.0%}; mend them, or leave them out with --allow-missing"
         )
     clips = [clip for clip in index.clips if clip.id not in unreadable]
+    rows = [Clip(clip.id, clip.label, clip.fold, clip.split, clip.source, parts.samples(clip)) for clip in clips]
     write_store(
         store,
         dataset=dataset,
         sample_rate=sample_rate,
         classes=index.classes,
-        clips=[Clip(clip.id, clip.label, clip.fold, clip.split, clip.source, parts.samples(clip)) for clip in clips],
+        clips=rows,
         features=tqdm(parts.load(clips), total=len(clips), desc="store", unit="clip"),
         software={package: version(package) for package in SOFTWARE},
         left_out=list(unreadable),
     )
     parts.remove()
+    written = Store(store)
+    try:
+        for fold in folds(written):
+            make_split(written, fold, seed=0)
+    except InputError as error:
+        print(f"note: {error}", file=sys.stderr)
 
 
 def downloaded(module: ModuleType, audio: Path, mirror: str | None, options: dict) -> Index:
@@ -188,14 +196,13 @@ def make_store(args: argparse.Namespace, options: dict) -> None:
     given = audio or options.get("csv")
     if not given and choices:
         raise InputError(f"expected --audio with --{choices[0]}, to see whether the store fits")
-    name = args.store.stem
-    lock = args.store.with_name(f"{name}.lock")
-    with locked(lock, f"{args.store} is being prepared", f".{name}.*.tmp*"):
-        # A store that is there can be used without its sounds, and nothing is fetched for it.
-        if (not given or (args.download and not choices)) and already_prepared(
-            args.store, dataset, args.sample_rate, index=None
-        ):
-            return
+    lock = args.store.with_name(f"{args.store.stem}.lock")
+    # A store that is there can be used without its sounds, and nothing is fetched for it.
+    if (not given or (args.download and not choices)) and already_prepared(
+        args.store, dataset, args.sample_rate, index=None
+    ):
+        return
+    with locked(lock, f"{args.store} is being prepared", leftovers(args.store)):
         index = downloaded(module, audio, args.mirror, options) if args.download else module.index(audio, **options)
         prepare(
             dataset,
@@ -260,8 +267,9 @@ def main(argv: list[str] | None = None) -> int:
     if args.inspect:
         from data_prep.inspection import inspect  # draws, which takes a while to load
 
-        if args.dataset or args.store:
-            parser.error("expected --inspect FILE.h5 alone, found a dataset or --store with it")
+        given = {name for name, value in vars(args).items() if value != parser.get_default(name)} - {"inspect", "to"}
+        if given:
+            parser.error(f"expected --inspect FILE.h5 alone, found {', '.join(sorted(given))} with it")
         return exit_status("multiview-prepare", lambda: inspect(args.inspect, args.to or args.inspect.parent))
     if not args.dataset or not args.store:
         parser.error("expected DATASET and --store FILE.h5, or --inspect FILE.h5")
@@ -274,6 +282,8 @@ def main(argv: list[str] | None = None) -> int:
     for option, without in (("mirror", not args.download), ("to", True)):
         if getattr(args, option) and without:
             parser.error(f"--{option} goes with --{'download' if option == 'mirror' else 'inspect'}")
+    if not args.store.name or args.store.is_dir():
+        parser.error(f"expected --store FILE.h5, found the folder {args.store}")
     if args.seed is not None and args.seed < 0:
         parser.error(f"expected --seed of at least 0, found {args.seed}")
     if args.jobs < 1:

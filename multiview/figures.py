@@ -18,6 +18,8 @@ from multiview.files import replacing
 from multiview.names import BRANCHES, JOINT, LABELS, PAPER_TABLE_3, SYSTEMS
 from multiview.results import Results
 
+plt.rcParams["text.parse_math"] = False  # classes may be called anything
+
 # Okabe and Ito's palette, told apart by colour-blind readers; a style each for print in grey.
 STYLES = {
     "mel": ("#0072B2", "-"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import shutil
@@ -16,6 +17,13 @@ import filelock
 
 from multiview.errors import InputError
 
+DIGITS = 12  # that make a temporary name unique
+
+
+def leftovers(path: Path) -> str:
+    """Pattern of the temporary names of `path`, and of no other file."""
+    return f".{glob.escape(path.stem)}.{'[0-9a-f]' * DIGITS}.tmp{glob.escape(path.suffix)}"
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -27,7 +35,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Unique on all machines that share the folder.
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:DIGITS]}.tmp{path.suffix}")
     try:
         yield temporary
         descriptor = os.open(temporary, os.O_RDONLY)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
@@ -43,9 +45,12 @@ def workers(jobs: int, cluster: str | None, folders: Sequence[Path], backend: st
             raise InputError(_DIED.format(" with fewer --jobs")) from error
         return
     try:
-        from distributed import Client, KilledWorker
+        from distributed import CancelledError, Client, KilledWorker
+        from distributed.comm import CommClosedError
     except ImportError as error:
-        raise InputError("--cluster needs Dask, found none; say pip install 'multiview-audio[cluster]'") from error
+        raise InputError("--cluster needs Dask, found none; say pip install '.[cluster]'") from error
+    if not re.fullmatch(r"(tcp|tls|ucx|ws|wss)://.+:\d+", cluster):
+        raise InputError(f"expected --cluster tcp://host:port, found {cluster!r}")
     try:
         client = Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
@@ -54,6 +59,14 @@ def workers(jobs: int, cluster: str | None, folders: Sequence[Path], backend: st
     with client:
         if not client.ncores():
             raise InputError(f"expected workers on the cluster {cluster}, found none; start some")
+        # Pickled by value, so that a worker without this package can run it, too.
+        installed = client.run(lambda: importlib.util.find_spec("multiview") is not None)
+        bare = [worker for worker, there in installed.items() if not there]
+        if bare:
+            raise InputError(
+                f"expected this project on every worker of {cluster}, found none on {bare[0]}; "
+                "say pip install '.[cluster]' there"
+            )
         for folder in folders:
             seen = client.run(os.path.isdir, str(folder))
             blind = [worker for worker, sees in seen.items() if not sees]
@@ -63,7 +76,13 @@ def workers(jobs: int, cluster: str | None, folders: Sequence[Path], backend: st
                     "put the files on a file system that all machines share"
                 )
         try:
-            with joblib.parallel_config("dask", client=client):
+            with joblib.parallel_config("dask", client=client) as config:
+                # joblib would do a single worker's work here, and not on the cluster.
+                backend = config["backend"]
+                count = backend.effective_n_jobs
+                backend.effective_n_jobs = lambda n_jobs: max(2, count(n_jobs))
                 yield
         except KilledWorker as error:
             raise InputError(_DIED.format("")) from error
+        except (CancelledError, CommClosedError) as error:
+            raise InputError(f"the Dask scheduler at {cluster} is gone; repeat the command when it is back") from error

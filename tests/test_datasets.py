@@ -81,6 +81,43 @@ def test_every_official_fold_of_the_real_table_can_be_run(esc10_audio: Path, nam
         assert 2 * len(index.classes) <= validation <= 7 * len(index.classes) < train
 
 
+def test_other_copies_are_refused_and_esc10_is_no_esc50(tmp_path: Path) -> None:
+    full = trees.esc50(tmp_path / "data" / "a")
+    only_esc10 = tmp_path / "data" / "ESC-10"
+    shutil.copytree(full, only_esc10)
+    rows = pd.read_csv(only_esc10 / "meta" / "esc50.csv")
+    rows[rows["esc10"]].to_csv(only_esc10 / "meta" / "esc50.csv", index=False)
+    assert len(esc50.index(tmp_path / "data").clips) == 30  # ESC-10 comes first, and is not taken
+    with pytest.raises(InputError, match="expected one copy of ESC-50, found none"):
+        esc50.index(only_esc10)
+    with pytest.raises(InputError, match="expected one copy of ESC-10 or ESC-50, found .*ESC-10 and .*a; check"):
+        esc10.index(tmp_path / "data")
+    shutil.copytree(full, tmp_path / "data" / "b")
+    with pytest.raises(InputError, match="expected one copy of ESC-50, found .*a and .*b; check --audio"):
+        esc50.index(tmp_path / "data")
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6 - 1))
+def test_any_seed_splits_the_official_sizes(full_gtzan: Path, full_dcase: Path, seed: int) -> None:
+    assert set(map(tuple, check_splits("gtzan", gtzan.index(full_gtzan, seed=seed), seed).values())) == {(810, 90, 100)}
+    assert check_splits("dcase2016", dcase2016.index(full_dcase), seed) == {1: [1080, 90, 390]}
+
+
+def test_folders_closed_to_us_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trees.esc50(tmp_path / "x" / "ESC-50")
+    (tmp_path / "lost+found").mkdir()
+    listed = Path.iterdir
+
+    def iterdir(path: Path):
+        if path.name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert len(esc50.index(tmp_path).clips) == 30
+
+
 def test_case_suffix_and_depth_do_not_matter(tmp_path: Path) -> None:
     root = trees.esc50(tmp_path / "official")
     expected = [(clip.label, clip.fold, clip.source) for clip in esc50.index(root).clips]
@@ -166,7 +203,7 @@ def test_dcase_nested_and_in_capitals(tmp_path: Path) -> None:
     [
         (lambda d, e: shutil.rmtree(e), "found none; check --audio, or test on the development set with --dev"),
         (lambda d, e: shutil.rmtree(d), "expected one folder TUT-acoustic-scenes-2016-development"),
-        (lambda d, e: shutil.copytree(d, d.with_name("copy")), "-development and "),
+        (lambda d, e: shutil.copytree(d, d.with_name(f"{d.name} (1)")), "-development and "),
         (lambda d, e: (d / "meta.txt").write_text("audio/a.wav beach\n"), "expected lines of file, tab, scene"),
         (lambda d, e: (d / "meta.txt").write_text(""), "expected lines of file, tab, scene"),
         (lambda d, e: (d / "meta.txt").write_text("audio/a.wav\tbeach\n\tbus\n"), "line 2"),
@@ -232,6 +269,22 @@ def test_gtzan_folds_follow_the_seed_and_not_the_format(full_gtzan: Path, tmp_pa
     for genre in gtzan.GENRES:  # pictures of the spread copy
         trees.touch(tmp_path / "Data" / "images_original" / genre / f"{genre}00000.png")
     assert drawn(tmp_path) == drawn(full_gtzan) == drawn(full_gtzan, seed=0) != drawn(full_gtzan, seed=1)
+
+
+def test_gtzan_without_some_clips_keeps_the_folds_of_the_others(full_gtzan: Path, tmp_path: Path) -> None:
+    fold_of = {clip.source: clip.fold for clip in gtzan.index(full_gtzan).clips}
+    root = trees.gtzan(tmp_path / "a" / "b" / "genres", trees.touch, gtzan.GENRES, range(100))
+    (root / "jazz" / "jazz.00054.au").unlink()
+    trees.touch(root / "rock" / "rock.00001.wav")  # in two formats
+    clips = gtzan.index(tmp_path).clips
+    assert len(clips) == 999 and all(fold_of[clip.source] == clip.fold for clip in clips)
+
+
+def test_dcase_of_another_year_beside_it(tmp_path: Path) -> None:
+    root = trees.dcase2016(tmp_path, trees.touch)
+    development = root / "TUT-acoustic-scenes-2016-development"
+    shutil.copytree(development, root / "TUT-acoustic-scenes-2017-development")
+    assert all("2016" in str(clip.path) for clip in dcase2016.index(root).clips)
 
 
 def test_bad_gtzan_says_what_was_expected(tmp_path: Path) -> None:
@@ -343,9 +396,56 @@ def test_drawn_folds_keep_sources_whole(
     assert {clip.fold for clip in clips} == set(range(1, wanted + 1))
 
 
+@settings(max_examples=25, deadline=None)
+@given(days=st.lists(st.sets(st.sampled_from("abc"), min_size=1), min_size=6, max_size=10), seed=st.integers(0, 9))
+def test_sources_of_several_classes_leave_no_fold_without_a_class(
+    tmp_path_factory: pytest.TempPathFactory, days: list[set[str]], seed: int
+) -> None:
+    rows = [
+        {"path": f"{label}-{day}.wav", "label": label, "source": f"day {day}"}
+        for day, labels in enumerate(days)
+        for label in sorted(labels)
+    ]
+    counts = pd.Series([row["label"] for row in rows]).value_counts()
+    if len(counts) < 2 or counts.min() < 3:
+        return
+    csv = write_table(tmp_path_factory.mktemp("t") / "t.csv", rows)
+    try:
+        clips = folder.index(None, csv=csv, folds=3, seed=seed).clips
+    except InputError as error:
+        assert "say fewer --folds" in str(error)
+        return
+    drawn = pd.crosstab([clip.label for clip in clips], [clip.fold for clip in clips])
+    assert drawn.shape == (len(counts), 3) and drawn.gt(0).all(axis=None)
+    assert pd.Series([c.fold for c in clips]).groupby([c.source for c in clips]).nunique().eq(1).all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,label,fold,split\na\\1.wav,x,1.0,Development\na/2.wav,y,2.0,Development\na/3.wav,y,,EVALUATION\n",
+        "\ufeffPath;Label;Fold;Split\n./a/1.wav;x;1;development\na//2.wav;y;2;development\na/3.wav;y;;evaluation\n;;;\n",
+        "path,label,fold,split\n\na/1.wav, x ,1,development\n\na/2.wav,y,2,development\na/3.wav,y,0,evaluation\n,,,\n",
+    ],
+    ids=["pandas", "semicolons", "blanks"],
+)
+def test_tables_of_spreadsheets_are_understood(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    clips = folder.index(None, csv=tmp_path / "t.csv").clips
+    assert [(clip.id, clip.label, clip.fold, clip.split) for clip in clips] == [
+        ("a/1.wav", 0, 1, "development"),
+        ("a/2.wav", 1, 2, "development"),
+        ("a/3.wav", 1, 0, "evaluation"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("path,label,Label\na.wav,x,x\n", "expected every column once, found 'label' more than once"),
+        ("path,label\na, b.wav,x\nc.wav,y\n", "as many cells in every line"),
+        ("path,label\n\na.wav,x\n\nb.wav,\n", "line 5: expected a value for label"),
+        ("path,label,fold\na.wav,x,1\nb.wav,y,1\n./a.wav,x,2\n", "found 'a.wav' more than once"),
         ("file,label\na.wav,x\n", "expected a first line with path,label"),
         ("path,label\na.wav,x\nb.wav,\n", "line 3: expected a value for label, found none"),
         ("path,label\na.wav,x\nb.wav\n", "line 3: expected a value for label, found none"),

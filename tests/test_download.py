@@ -37,6 +37,7 @@ class Server(ThreadingHTTPServer):
         self.asked: list[tuple[str, str | None]] = []
         self.cut_after: int | None = None  # bytes, of each answer
         self.ranges, self.stall = True, 0.0
+        self.refusals: list[int] = []  # status of the next answers
 
     @property
     def url(self) -> str:
@@ -49,6 +50,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name, wanted = self.path.rsplit("/", 1)[-1], self.headers.get("Range")
         self.server.asked.append((name, wanted))
+        if self.server.refusals:
+            self.send_error(self.server.refusals.pop(0))
+            return
         if name not in self.server.files:
             self.send_error(404)
             return
@@ -157,6 +161,17 @@ def test_missing_file_is_asked_for_once(server: Server, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="404.* get sounds.zip from https://example.org .*put it into"):
         fetch(server, tmp_path)
     assert len(server.asked) == 1
+
+
+def test_busy_server_is_asked_again(server: Server, tmp_path: Path) -> None:
+    server.files["sounds.zip"], server.refusals = CONTENT, [429, 503, 408]
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+    assert len(server.asked) == 4
+
+
+def test_whole_part_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "sounds.zip.part").write_bytes(CONTENT)
+    assert fetch(server, tmp_path).read_bytes() == CONTENT and not server.asked
 
 
 def test_slow_server_is_given_up(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

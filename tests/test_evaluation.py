@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import h5py
@@ -14,9 +15,9 @@ import pytest
 from data_prep.views import VIEWS
 from multiview import evaluation
 from multiview.errors import InputError
-from multiview.figures import mean_curve
+from multiview.figures import class_accuracies, mean_curve
 from multiview.names import BRANCHES, PAPER_TABLE_3
-from multiview.report import fold_accuracies, report, table_3
+from multiview.report import ablation_table, fold_accuracies, report, table_3
 from multiview.results import collect
 from multiview.store import Store
 
@@ -162,6 +163,73 @@ def test_report_writes_table_and_pictures(tmp_path: Path, capsys: pytest.Capture
     assert "| Multi-view | 2 | 75.00 ± 35.36 | 86.65 |" in (tmp_path / "table.md").read_text()
     printed = capsys.readouterr().out
     assert "| Multi-view | 2 |" in printed and "figure2b.png" in printed
+
+
+def test_accuracy_by_class_by_hand(tmp_path: Path) -> None:
+    """Mel is right everywhere; CQT's `half` has one clip of each class right, in both folds."""
+    table = class_accuracies(collect(write_runs(tmp_path)).rows())
+    assert list(table.index) == ["yes", "no"] and list(table.columns) == list(PAPER_TABLE_3)
+    assert table["mel"].tolist() == [100, 100] and table["cqt"].tolist() == [50, 50]
+    # Raw is wrong everywhere in fold 1 and half right in fold 2.
+    assert table["raw"].tolist() == [25, 25]
+
+
+def test_claims_are_written_and_say_that_few_clips_support_nothing(tmp_path: Path) -> None:
+    report(write_runs(tmp_path))
+    claims = pd.read_csv(tmp_path / "claims.csv").set_index("row")
+    assert claims.loc["multiview", "against"] == "mel" and claims.loc["multiview", "difference"] == -25
+    assert claims.loc["self_ensemble", ["better", "worse"]].tolist() == [2, 0]
+    assert claims["verdict"].str.contains("2 folds with 8 clips support nothing").all()
+    assert claims.loc["multiview", "verdict"] in (tmp_path / "claims.md").read_text()
+
+
+def write_ablation(directory: Path, name: str, fold: int, weights: list[list[float]], **settings) -> None:
+    """A multi-view run of which mel alone is right, with given weights at each evaluation."""
+    rows = {branch: [0.9, 0.9, 0.1, 0.1] if branch == "mel" else [0.9, 0.2, 0.1, 0.8] for branch in BRANCHES}
+    write_run(directory, "multiview", fold, rows, dict(zip(BRANCHES, weights[-1], strict=True)), "esc50")
+    path = directory / "multiview" / f"fold{fold}"
+    record = json.loads((path / "run.json").read_text())
+    record["settings"] |= {"window": 1, "blending": "paper", "evaluation_interval": None, **settings}
+    (path / "run.json").write_text(json.dumps(record))
+    history = pd.read_csv(path / "history.csv")
+    history[[f"weight_{branch}" for branch in BRANCHES]] = weights
+    history.to_csv(path / "history.csv", index=False)
+    if name != "paper":
+        (directory / "ablations" / name).mkdir(parents=True, exist_ok=True)
+        path.rename(directory / "ablations" / name / f"fold{fold}")
+
+
+def test_ablations_by_hand(tmp_path: Path) -> None:
+    """W = 1, so evaluations 1 and 2 count. The paper's weights go from (0.95, 0.05) to (0.05, 0.95): 0.9 of
+    the weight moves, and both times one is above 0.9. Uniform stays at 0.2."""
+    uniform, one, other = [0.2] * 5, [0.95, 0, 0, 0, 0.05], [0.05, 0, 0, 0, 0.95]
+    for fold in (1, 2):
+        write_ablation(tmp_path, "uniform", fold, [uniform] * 3, blending="uniform")
+    write_ablation(tmp_path, "paper", 1, [uniform, one, other])
+    table = ablation_table(collect(tmp_path)).set_index("ablation")
+    assert table.loc["paper", ["largest", "one_hot", "change"]].tolist() == pytest.approx([0.95, 1, 0.9])
+    assert table.loc["uniform", ["largest", "one_hot", "change"]].tolist() == pytest.approx([0.2, 0, 0])
+    assert table.loc["uniform", ["blending", "evaluation_interval", "folds"]].tolist() == ["uniform", "epoch", 2]
+    # The joint branch has half of the clips right in both; the ensemble at (0.05, 0.95) follows it.
+    assert table.loc["uniform", ["multiview", "difference"]].tolist() == [50, 0]
+    assert table.loc["paper", "self_ensemble"] == 50
+
+
+def test_report_is_one_page_that_needs_no_network(tmp_path: Path) -> None:
+    write_ablation(tmp_path, "uniform", 1, [[0.2] * 5] * 3, blending="uniform")
+    write_runs(tmp_path)
+    failed = tmp_path / "raw" / "fold3"
+    failed.mkdir()
+    (failed / "run.json").write_text(
+        json.dumps({"settings": {}, "store": {}, "status": "failed", "reason": "the loss of <raw> is nan"})
+    )
+    report(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page) and "http" not in page
+    assert page.count("data:image/png;base64,") == 6 and page.count("<table") == 4
+    for text in ("<td>Multi-view</td>", "Multi-view against Mel", "ablations/uniform/fold1", "CQT is more accurate"):
+        assert text in page
+    assert "the loss of &lt;raw&gt; is nan" in page and "failed:" in (tmp_path / "table.md").read_text()
 
 
 def test_one_fold_has_no_deviation_and_other_datasets_no_paper_figure(tmp_path: Path) -> None:

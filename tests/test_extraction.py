@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import soundfile
@@ -124,17 +125,30 @@ def test_second_caller_is_told(sounds: Path, undisturbed: bytes, tmp_path: Path)
 
 
 def test_cluster_with_a_worker_killed_half_way(
-    cluster: tuple[str, list[subprocess.Popen]], sounds: Path, undisturbed: bytes, tmp_path: Path
+    cluster: tuple[str, list[subprocess.Popen]],
+    sounds: Path,
+    undisturbed: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     address, workers = cluster
     store = tmp_path / "s.h5"
-    process = start(sounds, store, "--cluster", address)
+    # With relative paths, which the workers, in another folder, could not follow.
+    monkeypatch.chdir(tmp_path)
+    process = start(Path(os.path.relpath(sounds)), Path("s.h5"), "--cluster", address)
     while parts(store) < CLIPS // 2 and process.poll() is None:
         time.sleep(0.002)
     workers[0].kill()
     assert CLIPS // 2 <= parts(store) < CLIPS
     assert "views: 100%" in printed(process) and process.returncode == 0
     assert store.read_bytes() == undisturbed
+
+
+def test_single_worker_of_a_cluster_is_used(cluster: tuple[str, list[subprocess.Popen]], tmp_path: Path) -> None:
+    """The other one was killed above."""
+    with parallel.workers(1, cluster[0], [tmp_path]):
+        places = set(joblib.Parallel()(joblib.delayed(os.getpid)() for _ in range(4)))
+    assert places <= {worker.pid for worker in cluster[1]}
 
 
 def test_cluster_workers_must_see_the_files(
@@ -159,6 +173,12 @@ def test_cluster_without_dask(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.raises(InputError, match="needs Dask, found none; say pip install"),
         parallel.workers(1, "tcp://x", []),
     ):
+        pass
+
+
+@pytest.mark.parametrize("address", ["", "foo", "localhost", "127.0.0.1:8786"])
+def test_cluster_address_is_checked(address: str) -> None:
+    with pytest.raises(InputError, match="expected --cluster tcp://host:port, found"), parallel.workers(1, address, []):
         pass
 
 

@@ -76,6 +76,18 @@ def test_clips_are_counted_by_class_and_fold(tiny_store: Store) -> None:
     assert counts.loc["all", "all"] == 60
 
 
+def test_classes_may_be_called_anything(rng: np.random.Generator, tmp_path: Path) -> None:
+    for name in ("all", "$^$", "a_b {x}", "class"):
+        for number in range(2):
+            (tmp_path / "sounds" / name).mkdir(parents=True, exist_ok=True)
+            soundfile.write(tmp_path / "sounds" / name / f"{number}.wav", rng.uniform(-0.1, 0.1, RATE), RATE)
+    store = str(tmp_path / "s.h5")
+    assert command.main(["folder", "--audio", str(tmp_path / "sounds"), "--store", store, "--folds", "2"]) == 0
+    assert command.main(["--inspect", store]) == 0
+    counts = inspection.clips_per_class_and_fold(inspection.clip_table(Store(store)))
+    assert counts["all"].tolist() == [2, 2, 2, 2, 8]
+
+
 def test_folds_come_in_order_and_evaluation_last() -> None:
     rows = [("a", fold, "development") for fold in (10, 2, 1)] + [("a", 0, "evaluation")]
     counts = inspection.clips_per_class_and_fold(pd.DataFrame(rows, columns=["class", "fold", "split"]))
@@ -121,6 +133,12 @@ def test_inspect_stands_alone(tiny_store: Store, tmp_path: Path, capsys: pytest.
     assert command.main(["--inspect", str(tmp_path / "none.h5")]) == 1
     error = capsys.readouterr().err.strip()
     assert "expected a store, found no file" in error and "\n" not in error
-    for arguments in (["demo", "--inspect", "s.h5"], [], ["demo"], ["demo", "--store", "s.h5", "--to", "x"]):
+    for arguments in (
+        ["demo", "--inspect", "s.h5"],
+        [],
+        ["demo"],
+        ["demo", "--store", "s.h5", "--to", "x"],
+        ["--inspect", "s.h5", "--jobs", "1"],
+    ):
         with pytest.raises(SystemExit, match="2"):
             command.main(arguments)

@@ -213,8 +213,52 @@ def test_second_call_on_a_store_says_so(esc_tree: Path, capsys: pytest.CaptureFi
     assert not store.exists()
 
 
+def test_temporary_files_of_a_store_of_similar_name_are_left(esc_tree: Path) -> None:
+    other = esc_tree.parent / ".s.22050.0123456789ab.tmp.h5"
+    other.write_bytes(b"of a call that runs")
+    assert run("esc50", "--audio", esc_tree, "--store", esc_tree.parent / "s.h5", "--sample-rate", 22050) == 0
+    assert other.exists()
+
+
+def test_damaged_part_is_made_anew_by_the_next_call(esc_tree: Path, capsys: pytest.CaptureFixture) -> None:
+    index, store = esc50.index(esc_tree), esc_tree.parent / "s.h5"
+    parts = extraction.Parts(store, 22050)
+    parts.extract(index.clips, jobs=1)
+    parts.path(index.clips[3]).write_bytes(b"")
+    arguments = ("esc50", "--audio", esc_tree, "--store", store, "--sample-rate", 22050)
+    assert run(*arguments) == 1
+    assert f"the views of {index.clips[3].id} were damaged" in capsys.readouterr().err.splitlines()[-1]
+    assert run(*arguments) == 0
+
+
+def test_store_that_cannot_be_trained_on_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    rows = "path,label,fold\n" + "".join(f"{n}.wav,{'ab'[n % 2]},1\n" for n in range(4))
+    for number in range(4):
+        trees.write_tone(tmp_path / f"{number}.wav")
+    (tmp_path / "t.csv").write_text(rows)
+    assert run("folder", "--csv", tmp_path / "t.csv", "--store", tmp_path / "s.h5", "--sample-rate", 22050) == 0
+    assert "note:" in (error := capsys.readouterr().err) and "class 'a' has no clip to train on in fold 1" in error
+
+
+def test_formats_by_all_their_names(tmp_path: Path) -> None:
+    from data_prep.datasets.base import sound_files
+
+    for name in ("a.WAV", "b.opus", "c.aifc", "d.snd", "e.mp3", "f.oga", "g.raw", "h.txt", ".i.wav"):
+        (tmp_path / name).touch()
+    assert [path.name for path in sound_files(tmp_path)] == ["a.WAV", "b.opus", "c.aifc", "d.snd", "e.mp3", "f.oga"]
+
+
+@pytest.mark.parametrize("store", [".", "/", "sounds"])
+def test_folder_is_no_store(tmp_path: Path, store: str, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sounds").mkdir()
+    with pytest.raises(SystemExit, match="2"):
+        run("demo", "--store", store)
+    assert "expected --store FILE.h5, found the folder" in capsys.readouterr().err
+
+
 def test_leftovers_of_a_killed_call_are_removed(esc_tree: Path) -> None:
-    leftover = esc_tree.parent / ".s.4711.tmp.h5"
+    leftover = esc_tree.parent / ".s.0123456789ab.tmp.h5"
     leftover.write_bytes(b"half")
     assert run("esc50", "--audio", esc_tree, "--store", esc_tree.parent / "s.h5", "--sample-rate", 22050) == 0
     assert not leftover.exists()

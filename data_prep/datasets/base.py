@@ -73,23 +73,30 @@ def require_folder(audio: Path | None) -> Path:
 
 def entry(folder: Path, name: str) -> Path | None:
     """The file or folder `name` in `folder`, whatever the case of its letters."""
-    if (folder / name).exists():
-        return folder / name
-    if not folder.is_dir():
-        return None
-    return next((child for child in sorted(folder.iterdir()) if child.name.lower() == name.lower()), None)
+    children = _children(folder)
+    return next((child for child in children if child.name == name), None) or next(
+        (child for child in children if child.name.lower() == name.lower()), None
+    )
+
+
+def _children(folder: Path) -> list[Path]:
+    """What is in a folder; nothing if it is none, or closed to us, as `lost+found` of a disk is."""
+    try:
+        return sorted(folder.iterdir())
+    except (NotADirectoryError, FileNotFoundError, PermissionError):
+        return []
 
 
 def find_folders(root: Path, accept: Callable[[Path], object]) -> list[Path]:
-    """The folders that `accept`, from the first of these levels that has any: `root`, one and two below it."""
+    """The folders that `accept`, from the first level that has any: `root` or up to three below it."""
     level = [root]
-    for _ in range(3):
+    for _ in range(4):
         if accepted := [folder for folder in level if accept(folder)]:
             return accepted
         level = [
             child
             for folder in level
-            for child in sorted(folder.iterdir())
+            for child in _children(folder)
             if child.is_dir() and not child.name.startswith(".")
         ]
     return []

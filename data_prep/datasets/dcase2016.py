@@ -93,6 +93,8 @@ def _read(table: Path) -> list[tuple[str, str]]:
 
 def _find(audio: Path, part: str, accept: Callable[[Path], object], advice: str = "") -> Path:
     found = find_folders(audio, accept)
+    # Other years' sets look alike.
+    found = [folder for folder in found if "2016" in folder.name] or found
     if len(found) != 1:
         raise InputError(
             f"expected one folder TUT-acoustic-scenes-2016-{part} below {audio}, "

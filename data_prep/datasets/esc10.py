@@ -17,8 +17,8 @@ SOURCE = esc50.SOURCE
 
 def index(audio: Path | None) -> Index:
     """The clips of ESC-10 below `audio`."""
-    root, rows = esc50.read_table(audio)
-    marked = rows["esc10"].astype(str).str.strip().str.lower() == "true"
+    root, rows = esc50.only(esc50.find_tables(audio), "ESC-10 or ESC-50")
+    marked = esc50.in_esc10(rows)
     if not marked.any():
         raise InputError(f"{root}: expected rows with esc10 = True in meta/esc50.csv, found none")
     return esc50.make_index(root, rows[marked], published=400)

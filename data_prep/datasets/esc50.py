@@ -27,13 +27,13 @@ def _table(folder: Path) -> Path | None:
     return entry(meta, "esc50.csv") if meta else None
 
 
-def read_table(audio: Path | None) -> tuple[Path, pd.DataFrame]:
-    """Root folder of the dataset, and the rows of `meta/esc50.csv` in its order.
+def find_tables(audio: Path | None) -> dict[Path, pd.DataFrame]:
+    """The rows of `meta/esc50.csv`, in its order, by the root folder of each copy of the dataset.
 
     Raises
     ------
     InputError
-        If the folder or the table is missing, or the table lacks columns or rows.
+        If the folder or the table is missing, or a table lacks columns or rows.
     """
     audio = require_folder(audio)
     roots = find_folders(audio, _table)
@@ -41,7 +41,30 @@ def read_table(audio: Path | None) -> tuple[Path, pd.DataFrame]:
         raise InputError(
             f"expected {audio / 'meta' / 'esc50.csv'} as in the ESC-50 archive, found no such file; check --audio"
         )
-    table = _table(roots[0])
+    return {root: _read(_table(root)) for root in roots}
+
+
+def only(tables: dict[Path, pd.DataFrame], dataset: str) -> tuple[Path, pd.DataFrame]:
+    """The one copy of the dataset.
+
+    Raises
+    ------
+    InputError
+        If there is none, or several.
+    """
+    if len(tables) != 1:
+        found = " and ".join(map(str, tables)) or "none"
+        raise InputError(f"expected one copy of {dataset}, found {found}; check --audio")
+    ((root, rows),) = tables.items()
+    return root, rows
+
+
+def in_esc10(rows: pd.DataFrame) -> pd.Series:
+    """Which rows are marked as part of ESC-10."""
+    return rows["esc10"].astype(str).str.strip().str.lower() == "true"
+
+
+def _read(table: Path) -> pd.DataFrame:
     try:
         rows = pd.read_csv(table, dtype={"src_file": str, "filename": str, "category": str})
     except (ValueError, UnicodeDecodeError) as error:
@@ -58,7 +81,7 @@ def read_table(audio: Path | None) -> tuple[Path, pd.DataFrame]:
     bad = rows[rows[list(COLUMNS)].isna().any(axis=1) | ~(fold.between(1, 1000) & (fold % 1 == 0))]
     if len(bad):
         raise InputError(f"{table}: row {bad.index[0] + 2} has an empty cell or a fold that is no whole number from 1")
-    return roots[0], rows
+    return rows
 
 
 def make_index(root: Path, rows: pd.DataFrame, published: int) -> Index:
@@ -87,4 +110,5 @@ def make_index(root: Path, rows: pd.DataFrame, published: int) -> Index:
 
 def index(audio: Path | None) -> Index:
     """All clips of ESC-50 below `audio`."""
-    return make_index(*read_table(audio), published=2000)
+    tables = {root: rows for root, rows in find_tables(audio).items() if not in_esc10(rows).all()}  # ESC-10 alone
+    return make_index(*only(tables, "ESC-50"), published=2000)

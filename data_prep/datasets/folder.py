@@ -7,6 +7,8 @@ that it does not give are drawn once, stratified and with a seed, and stored.
 
 from __future__ import annotations
 
+import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from multiview.errors import InputError
 
 SAMPLE_RATE = 44100
 FOLDS = 5
+DRAWS = 100
 SPLITS = ("development", "evaluation")
 
 
@@ -34,25 +37,54 @@ def _sub_folders(root: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["path", "label"])
 
 
-def _table(csv: Path) -> pd.DataFrame:
-    """Rows of a user's table, every cell checked."""
+def _cells(csv: Path) -> pd.DataFrame:
+    """The table as text, its columns in lower case and its empty lines gone; the index counts lines from 2."""
     try:
-        rows = pd.read_csv(csv, dtype=str, encoding="utf-8-sig", keep_default_na=False, index_col=False)
+        head = csv.open(encoding="utf-8-sig").readline()
+        separator = next((mark for mark in ",;\t" if mark in head), ",")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a line with more cells than the first
+            rows = pd.read_csv(
+                csv,
+                sep=separator,
+                dtype=str,
+                encoding="utf-8-sig",
+                keep_default_na=False,
+                index_col=False,
+                skip_blank_lines=False,
+            )
     except FileNotFoundError as error:
         raise InputError(f"expected a table at {csv}, found no file; check --csv") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{csv} is not a CSV table in UTF-8 ({' '.join(str(error).split())})") from error
-    rows = rows.rename(columns=lambda name: str(name).strip().lower()).fillna("").apply(lambda cells: cells.str.strip())
+    except (ValueError, UnicodeDecodeError, pd.errors.ParserWarning) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{csv} is not a CSV table in UTF-8 with as many cells in every line ({reason})") from error
+    rows = rows.rename(columns=lambda name: str(name).strip().lower()).fillna("")
+    if not rows.columns.is_unique:
+        twice = rows.columns[rows.columns.duplicated()][0]
+        raise InputError(f"{csv}: expected every column once, found {twice!r} more than once; rename one")
+    rows = rows.apply(lambda cells: cells.str.strip())
+    rows.index += 2
+    return rows[(rows != "").any(axis=1)]
+
+
+def _table(csv: Path) -> pd.DataFrame:
+    """Rows of a user's table, every cell checked."""
+    rows = _cells(csv)
     missing = [column for column in ("path", "label") if column not in rows]
     if missing:
         raise InputError(
             f"{csv}: expected a first line with path,label and optionally fold,source,split; "
             f"found {','.join(rows.columns)}; add {' and '.join(missing)}"
         )
+    # One file, one name; spreadsheets write paths of Windows, and whole numbers as 1.0.
+    rows["path"] = rows["path"].str.replace("\\", "/").map(os.path.normpath, na_action="ignore")
+    if "split" in rows:
+        rows["split"] = rows["split"].str.lower()
+    if "fold" in rows:
+        rows["fold"] = rows["fold"].str.replace(r"\.0+$", "", regex=True)
     known = rows.columns.intersection(["path", "label", "source", "split", "fold"])
-    for number, row in enumerate(rows[known].itertuples(index=False), start=2):
-        cells = row._asdict()
-        empty = [name for name, value in cells.items() if not value and name != "fold"]
+    for number, cells in rows[known].to_dict("index").items():
+        empty = [name for name, value in cells.items() if value in ("", ".") and name != "fold"]
         if empty:
             raise InputError(f"{csv}: line {number}: expected a value for {empty[0]}, found none; fill it in")
         if cells.get("split", SPLITS[0]) not in SPLITS:
@@ -70,12 +102,12 @@ def _table(csv: Path) -> pd.DataFrame:
 
 
 def _draw(rows: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
-    """Stratified folds from 1, int64 [rows], whole sources each.
+    """Stratified folds from 1, int64 [rows], whole sources each, every class in each fold.
 
     Raises
     ------
     InputError
-        If a class has fewer sources than there are folds.
+        If a class has fewer sources than there are folds, or the sources do not allow it.
     """
     sources = rows.groupby("label")["source"].nunique()
     if not 2 <= folds <= sources.min():
@@ -85,11 +117,18 @@ def _draw(rows: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
         )
     if rows["source"].is_unique:
         return np.array(stratified_folds(rows["label"], folds, seed))
-    drawn = np.zeros(len(rows), np.int64)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for fold, (_, test) in enumerate(splitter.split(rows, rows["label"], rows["source"]), start=1):
-        drawn[test] = fold
-    return drawn
+    # With whole sources, a draw may leave a class out of a fold: then another one.
+    for attempt in range(DRAWS):
+        drawn = np.zeros(len(rows), np.int64)
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed + attempt * 1_000_003)
+        for fold, (_, test) in enumerate(splitter.split(rows, rows["label"], rows["source"]), start=1):
+            drawn[test] = fold
+        if pd.crosstab(rows["label"].to_numpy(), drawn).gt(0).all(axis=None):
+            return drawn
+    raise InputError(
+        f"expected {folds} folds of whole sources with every class in each, found none in {DRAWS} draws; "
+        "say fewer --folds"
+    )
 
 
 def index(audio: Path | None, folds: int | None = None, seed: int | None = None, csv: Path | None = None) -> Index:
