@@ -10,7 +10,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,7 +119,8 @@ class Run:
 
     def settings(self) -> dict:
         """The run's settings; those that are younger than it with their defaults."""
-        return {**{field.name: field.default for field in fields(Settings)}, **self.read()["settings"]}
+        younger = {field.name: field.default for field in fields(Settings) if field.default is not MISSING}
+        return {**younger, **self.read()["settings"]}
 
     def update(self, **changes) -> None:
         """Change entries of `run.json`; the time and the peak memory so far are added."""
@@ -151,7 +152,7 @@ class Run:
         """
         found, recorded, wanted = self.read(), self.settings(), self._wanted(store, settings)
         pairs = [(key, wanted["store"][key], found["store"].get(key)) for key in ("fingerprint", "classes")]
-        pairs += [(key, value, recorded[key]) for key, value in wanted["settings"].items()]
+        pairs += [(key, value, recorded.get(key)) for key, value in wanted["settings"].items()]
         differing = [f"{key} {there} instead of {here}" for key, here, there in pairs if here != there]
         if differing:
             raise InputError(f"{self.path} holds another run: {'; '.join(differing)}; name another --run or delete it")

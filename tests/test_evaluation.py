@@ -99,7 +99,8 @@ def write_run(
         scores["self_ensemble"] = evaluation.accuracy(evaluation.self_ensemble(probabilities, weights), labels)
     metrics = {"system": system, "dataset": dataset, "fold": fold, "clips": 4, "accuracy": scores}
     (path / "metrics.json").write_text(json.dumps(metrics))
-    settings = {"preset": "small", "sample_rate": 22050, "epochs": 2, "seed": 0}
+    settings = {"preset": "small", "sample_rate": 22050, "epochs": 2, "seed": 0, "window": 1}
+    settings |= {"batch_size": 32, "learning_rate": 1e-3}
     store = {"dataset": dataset, "sample_rate": 22050, "fingerprint": "f"}
     (path / "run.json").write_text(json.dumps({"settings": settings, "store": store}))
     columns = ["evaluation", "epoch", "step", "learning_rate"]
