@@ -70,7 +70,7 @@ if [ "$dataset" = all ]; then
   esac
   status=0
   for each in esc50 dcase2016 gtzan; do
-    echo "== $each"
+    echo "== $each" >&2
     bash "$0" "$each" ${passed[@]+"${passed[@]}"} || status=$?
     [ $status -ne 130 ] || exit 130
   done
@@ -110,14 +110,16 @@ cd "$(dirname "$0")" || exit 1
 . ./environment.sh
 use_environment '' || exit 1
 
-store=stores/${name}_$rate.h5 results=results/$name/$preset
+store=stores/${name}_$rate.h5 results=results/$name/$preset only_print=''
+case " ${grid_options[*]-} " in *" --print-commands "* | *" --status "*) only_print=yes ;; esac
+[ -z "$only_print" ] || [ -f "$store" ] || wrong "expected the store $store, found none; prepare it first"
 multiview-prepare "$dataset" ${audio:+--audio "$audio"} --store "$store" --sample-rate "$rate" \
   ${prepare_options[@]+"${prepare_options[@]}"} >&2 || exit
 multiview grid "$store" --results "$results" --preset "$preset" --systems "$systems" --seed "$seed" \
   ${folds:+--folds "$folds"} ${epochs:+--epochs "$epochs"} ${grid_options[@]+"${grid_options[@]}"}
 status=$?
 [ $status -ne 130 ] || exit 130
-case " ${grid_options[*]-} " in *" --print-commands "* | *" --status "*) exit $status ;; esac
+[ -z "$only_print" ] || exit $status
 multiview report "$results" || exit
 echo "time: $((SECONDS / 60)) min $((SECONDS % 60)) s"
 exit $status

@@ -246,7 +246,7 @@ def main(argv: list[str] | None = None) -> int:
     where = parser.add_argument_group("where the work is done")
     where.add_argument("--jobs", type=int, default=joblib.cpu_count(), metavar="N", help="processes (all cores)")
     where.add_argument("--cluster", metavar="ADDRESS", help="on the workers of a Dask scheduler, tcp://host:port")
-    fetching = parser.add_argument_group("esc10, esc50, dcase2016")
+    fetching = parser.add_argument_group("esc10, esc50, dcase2016, gtzan")
     fetching.add_argument("--download", action="store_true", help="fetch what is not in --audio yet")
     fetching.add_argument("--mirror", metavar="URL", help="folder with the archives, instead of the official server")
     special = parser.add_argument_group("one dataset's own")

@@ -112,12 +112,14 @@ def compare(correct: Correct, row: str, against: str) -> Comparison | None:
 
 
 def best_of(correct: Correct, row: str, candidates: tuple[str, ...]) -> str | None:
-    """The candidate with the highest mean accuracy on the folds that it shares with `row`."""
-    scores = {}
-    for candidate in candidates:
-        folds = set(correct.get(row, ())) & set(correct.get(candidate, ()))
-        if folds:
-            scores[candidate] = np.mean([correct[candidate][fold].mean() for fold in folds])
+    """The candidate with the highest mean accuracy, of those that share the most folds with `row`."""
+    folds = {name: set(correct.get(row, ())) & set(correct.get(name, ())) for name in candidates}
+    most = max(map(len, folds.values()))
+    scores = {
+        name: np.mean([correct[name][fold].mean() for fold in shared])
+        for name, shared in folds.items()
+        if shared and len(shared) == most
+    }
     return max(scores, key=scores.get) if scores else None
 
 

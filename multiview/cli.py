@@ -73,7 +73,7 @@ def _grid(args: argparse.Namespace) -> int:
 
     if args.jobs < 1:
         raise InputError(f"expected --jobs of at least 1, found {args.jobs}")
-    # The workers of a cluster have working directories of their own.
+    # Absolute for a cluster, whose workers have working directories of their own.
     store, results = (path.absolute() if args.cluster else path for path in (args.store, args.results))
     grid = tasks(
         Store(store),
@@ -88,16 +88,19 @@ def _grid(args: argparse.Namespace) -> int:
     )
     if args.print_commands:
         for task in grid:
-            if task.state() != "done":
+            if task.state() in ("to do", "failed"):
                 print(shlex.join(task.command))
         return 0
     print(overview(grid, args.jobs), file=sys.stderr)
     if args.status:
         return 0
-    failed = run_grid(grid, args.jobs, args.cluster)
-    for task in failed:
-        print(f"failed: {task.name}, see {task.log}", file=sys.stderr)
-    return 1 if failed else 0
+    missing = run_grid(grid, args.jobs, args.cluster)
+    for task in missing:
+        if task.state() == "running":
+            print(f"left to another process: {task.name}; repeat the command when it has ended", file=sys.stderr)
+        else:
+            print(f"failed: {task.name}, see {task.log}", file=sys.stderr)
+    return 1 if missing else 0
 
 
 def _print_metrics(run) -> None:
@@ -197,15 +200,16 @@ def _parser() -> argparse.ArgumentParser:
     def names(text: str) -> list[str]:
         return text.split(",")
 
+    def numbers(text: str) -> list[int]:
+        return [int(each) for each in text.split(",")]
+
     grid.add_argument("store", type=Path, metavar="STORE", help="made by multiview-prepare")
     grid.add_argument("--results", required=True, type=Path, metavar="DIR", help="where SYSTEM/foldN runs go")
     grid.add_argument("--preset", required=True, choices=PRESETS)
     grid.add_argument(
         "--systems", type=names, default=list(SYSTEMS), metavar="LIST", help=f"of {','.join(SYSTEMS)} (all)"
     )
-    grid.add_argument(
-        "--folds", type=lambda text: [int(each) for each in text.split(",")], metavar="LIST", help="(the store's)"
-    )
+    grid.add_argument("--folds", type=numbers, metavar="LIST", help="(the store's)")
     grid.add_argument(
         "--ablations",
         type=names,

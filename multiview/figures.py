@@ -113,13 +113,13 @@ def confusion(results: Results, path: Path) -> None:
 
 
 def class_accuracies(rows: dict[str, dict[int, Predictions]]) -> pd.DataFrame:
-    """Accuracy in % of each class (index) by row of Table 3 (columns), over the test clips of all folds."""
-    columns = {}
-    for row in (name for name in PAPER_TABLE_3 if name in rows):
-        folds = rows[row].values()
+    """Accuracy in % of each class (index) by row of Table 3 (columns), over the folds that all rows have."""
+    columns, common = {}, set.intersection(*(set(folds) for folds in rows.values()))
+    for row in (name for name in PAPER_TABLE_3 if name in rows and common):
+        folds = [rows[row][fold] for fold in sorted(common)]
         labels = np.concatenate([each.labels for each in folds])
         right = np.concatenate([each.probabilities[row].argmax(axis=1) for each in folds]) == labels
-        classes = next(iter(folds)).classes
+        classes = folds[0].classes
         columns[row] = pd.Series(right).groupby(labels).mean().rename(dict(enumerate(classes))) * 100
     return pd.DataFrame(columns)
 

@@ -17,6 +17,7 @@ import filelock
 
 from multiview.errors import InputError
 
+PATIENCE = 1.0  # seconds that a lock may be held by one who only looks whether it is
 DIGITS = 12  # that make a temporary name unique
 
 
@@ -62,7 +63,7 @@ def locked(path: str | Path, holder: str, leftovers: str) -> Iterator[None]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with filelock.FileLock(path, timeout=0):
+        with filelock.FileLock(path, timeout=PATIENCE):
             for stale in path.parent.glob(leftovers):
                 stale.unlink(missing_ok=True)
             yield
@@ -75,7 +76,7 @@ def is_locked(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        with filelock.FileLock(path, timeout=0):
+        with filelock.FileLock(path, timeout=PATIENCE / 5):
             return False
     except filelock.Timeout:
         return True

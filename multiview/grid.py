@@ -6,6 +6,7 @@ import os
 import queue
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from multiview.settings import BLENDINGS, Settings, make_settings
 from multiview.splits import folds as folds_of
 from multiview.store import Store
 
-INTERRUPTED = 130  # exit status
+SECONDS_BETWEEN_LOOKS = 0.5  # at what a command has printed
 STATES = ("done", "running", "failed", "to do")
 
 
@@ -80,6 +81,10 @@ def ablation_changes(name: str) -> dict[str, str | int]:
     return {{"window": "window", "interval": "evaluation_interval"}[number[1]]: int(number[2])}
 
 
+def _given(changes: dict) -> dict:
+    return {key: value for key, value in changes.items() if value is not None}
+
+
 def tasks(
     store: Store,
     results: Path,
@@ -104,19 +109,23 @@ def tasks(
         For an unknown preset, system, fold or ablation, or a directory that holds another run.
     """
     known, found = folds_of(store), []
-    for fold in folds or known:
+    for fold in dict.fromkeys(folds or known):
         if fold not in known:
             raise InputError(f"{store.path} has the folds {', '.join(map(str, known))}, not fold {fold}")
-        kinds = [(system, system, {}) for system in systems]
-        kinds += [(f"{ABLATIONS}/{name}", JOINT, ablation_changes(name)) for name in ablations]
+        kinds = [(system, system, {}) for system in dict.fromkeys(systems)]
+        kinds += [(f"{ABLATIONS}/{name}", JOINT, ablation_changes(name)) for name in dict.fromkeys(ablations)]
         for kind, system, change in kinds:
-            chosen = {key: value for key, value in {**changes, **change}.items() if value is not None}
+            chosen = _given({**changes, **change})
             run = Run(results / kind / f"fold{fold}")
             settings = make_settings(store, system, fold, preset, **chosen)
             if run.metrics.is_file():
                 run.check(store, settings)
-            command = ["multiview", "train", str(store.path), "--system", system, "--fold", str(fold)]
-            command += ["--preset", preset, "--run", str(run.path)]
+            if change and settings == make_settings(store, system, fold, preset, **_given(changes)):
+                raise InputError(f"{kind} is what preset {preset} does anyway; drop it")
+            # Absolute: a job of a cluster starts anywhere.
+            program = str(Path(sys.executable).parent / "multiview")
+            command = [program, "train", str(store.path.absolute()), "--system", system, "--fold", str(fold)]
+            command += ["--preset", preset, "--run", str(run.path.absolute())]
             command += [text for key, value in chosen.items() for text in (f"--{key.replace('_', '-')}", str(value))]
             found.append(Task(f"{kind}/fold{fold}", store.path, run, settings, tuple(command)))
     return found
@@ -160,28 +169,28 @@ def _gpus() -> list[str]:
 
 
 def run_command(command: Sequence[str], log: Path, environment: dict[str, str], relay: bool = False) -> int:
-    """Run a command, its output into `log` and, if `relay`, to this process's stderr, too; its exit status."""
+    """Run a command, its output into `log` and, if `relay`, to this process's stderr, too; its exit status.
+
+    The command writes its log by itself, so it lives on if this process is killed.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
-    program, *arguments = command
-    # The script beside this interpreter, whatever PATH says on another machine.
-    beside = Path(sys.executable).parent / program
-    with log.open("ab") as file:
-        process = subprocess.Popen(
-            [str(beside) if beside.exists() else program, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **environment},
-        )
+    with log.open("ab") as file, log.open("rb") as shown:
+        shown.seek(0, os.SEEK_END)
+        process = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, **environment})
         try:
-            while chunk := process.stdout.read1(65536):
-                file.write(chunk)
-                file.flush()
+            ended = False
+            while not ended:
+                try:
+                    ended = process.wait(timeout=SECONDS_BETWEEN_LOOKS) is not None
+                except subprocess.TimeoutExpired:
+                    pass
                 if relay:
-                    sys.stderr.buffer.write(chunk)
+                    sys.stderr.buffer.write(shown.read())
                     sys.stderr.flush()
-            return process.wait()
-        except KeyboardInterrupt:
-            process.wait()  # it was interrupted, too, and saves its state
+            return process.returncode
+        except BaseException:
+            process.send_signal(signal.SIGINT)  # it saves its state
+            process.wait()
             raise
 
 
@@ -211,7 +220,7 @@ def _on_cluster(task: Task) -> tuple[Task, int | None]:
 
 
 def run_grid(grid: Sequence[Task], jobs: int = 1, cluster: str | None = None) -> list[Task]:
-    """Run what is not done, and return the tasks that failed; one that fails does not stop the others.
+    """Run what is not done; one run that fails does not stop the others.
 
     Parameters
     ----------
@@ -219,20 +228,23 @@ def run_grid(grid: Sequence[Task], jobs: int = 1, cluster: str | None = None) ->
         Runs at a time on this machine; with several GPUs, one each.
     cluster : str, optional
         Address of a Dask scheduler, whose workers run them instead, one a worker thread.
+
+    Returns
+    -------
+    list of Task
+        Those that are not done at the end: they failed, or another process still runs them.
     """
     rest = [task for task in grid if task.state() in ("to do", "failed")]
     folders = {path.absolute() for task in rest for path in (task.store.parent, task.run.path.parent)}
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-    failed, one = [], _on_cluster if cluster else _Turn(jobs, relay=jobs == 1)
+    one, ended = _on_cluster if cluster else _Turn(jobs, relay=jobs == 1), set()
     with workers(jobs, cluster, sorted(folders), backend="threading"):
         # A batch of one: joblib would otherwise give a worker several short ones in a row.
         parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-        for number, (task, status) in enumerate(parallel(joblib.delayed(one)(task) for task in rest), start=1):
-            if status == INTERRUPTED:
-                raise KeyboardInterrupt
-            if status:
-                failed.append(task)
-            left = time_left(grid, [each for each in rest if each.state() == "to do"], jobs)
-            print(f"[{number}/{len(rest)}] {task.name} {task.state()}{left}", file=sys.stderr)
-    return failed
+        for task, status in parallel(joblib.delayed(one)(task) for task in rest):
+            ended.add(task.name)
+            result = f"failed with exit status {status}" if status else task.state()
+            left = time_left(grid, [each for each in rest if each.name not in ended], jobs)
+            print(f"[{len(ended)}/{len(rest)}] {task.name} {result}{left}", file=sys.stderr)
+    return [task for task in grid if task.state() != "done"]

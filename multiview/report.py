@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from multiview.runs import Run
 
 ONE_HOT = 0.9  # a weight above it leaves next to nothing to the other branches
 ABLATED = ("blending", "window", "evaluation_interval")  # the settings that ablations change
+SETTINGS = ("epochs", "batch_size", "learning_rate", *ABLATED, "seed", "precision")  # of a run, in the list of runs
 
 
 def fold_accuracies(results: Results) -> dict[str, dict[int, float]]:
@@ -71,16 +73,18 @@ def table_markdown(table: pd.DataFrame, results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
-def stability(history: pd.DataFrame, window: int) -> dict[str, float]:
-    """How calm the weights of a run are once they may move, after `window` evaluations.
+def stability(history: pd.DataFrame, settings: dict) -> dict[str, float]:
+    """How calm the weights of a run are once they may move: after W evaluations and the warm-up.
 
     Returns
     -------
     dict
         `largest`, the mean of the largest weight; `one_hot`, the share of evaluations at which it is
         above 0.9; `change`, the mean share of the weight that moves from one evaluation to the next.
+        NaN where the training was too short for them to move.
     """
-    weights = history[[f"weight_{branch}" for branch in BRANCHES]].to_numpy()[window:]
+    free = (history["evaluation"] >= settings["window"]) & (history["epoch"] >= settings["warm_up_epochs"])
+    weights = history.loc[free, [f"weight_{branch}" for branch in BRANCHES]].to_numpy()
     if len(weights) < 2:
         return {"largest": np.nan, "one_hot": np.nan, "change": np.nan}
     largest = weights.max(axis=1)
@@ -92,30 +96,26 @@ def stability(history: pd.DataFrame, window: int) -> dict[str, float]:
 
 
 def ablation_table(results: Results) -> pd.DataFrame:
-    """The ways to weight the branches, all alike: the paper's first, then the ablations.
+    """The ways to weight the branches, all alike and on the folds that all have: the paper's, then the ablations.
 
-    Accuracies are in % over the folds of each; `difference` is that of the multi-view branch to the
-    paper's on the folds that both have, in points.
+    Accuracies are in %; `difference` is that of the multi-view branch to the paper's, in points.
     """
-    paper = {fold: read_metrics(run)["accuracy"] for fold, run in results.runs.get(JOINT, {}).items()}
-    records = []
-    for name, runs in {"paper": results.runs.get(JOINT, {}), **results.ablations}.items():
-        if not runs:
-            continue
-        scores = {fold: read_metrics(run)["accuracy"] for fold, run in runs.items()}
-        common = [fold for fold in scores if fold in paper]
-        settings = next(iter(runs.values())).settings()
-        calm = pd.DataFrame([stability(pd.read_csv(run.history), settings["window"]) for run in runs.values()])
+    every = {"paper": results.runs.get(JOINT, {}), **results.ablations}
+    common = sorted(set.intersection(*(set(runs) for runs in every.values())))
+    paper, records = [read_metrics(every["paper"][fold])["accuracy"] for fold in common], []
+    for name, folds in every.items() if common else ():
+        runs = [folds[fold] for fold in common]
+        scores, settings = [read_metrics(run)["accuracy"] for run in runs], runs[0].settings()
+        calm = pd.DataFrame([stability(pd.read_csv(run.history), settings) for run in runs])
         records.append(
             {
                 "ablation": name,
                 **{key: settings[key] or "epoch" for key in ABLATED},
                 "folds": len(runs),
-                "multiview": 100 * np.mean([each[JOINT] for each in scores.values()]),
-                "self_ensemble": 100 * np.mean([each["self_ensemble"] for each in scores.values()]),
-                "difference": 100 * np.mean([scores[fold][JOINT] - paper[fold][JOINT] for fold in common])
-                if common
-                else np.nan,
+                "multiview": 100 * np.mean([each[JOINT] for each in scores]),
+                "self_ensemble": 100 * np.mean([each["self_ensemble"] for each in scores]),
+                "difference": 100
+                * np.mean([one[JOINT] - other[JOINT] for one, other in zip(scores, paper, strict=True)]),
                 **calm.mean(),
             }
         )
@@ -130,17 +130,18 @@ def ablations_markdown(table: pd.DataFrame) -> str:
         "|" + "---|" * 11,
     ]
     for row in table.itertuples():
+        calm = f"{row.largest:.2f} | {row.one_hot:.0%} | {row.change:.2f}"
+        calm = "never moved | | " if np.isnan(row.largest) else calm
         every = row.evaluation_interval if row.evaluation_interval == "epoch" else f"{row.evaluation_interval} steps"
         lines.append(
             f"| {row.ablation} | {row.blending} | {row.window} | {every} | {row.folds} | {row.multiview:.2f} "
-            f"| {row.difference:+.2f} | {row.self_ensemble:.2f} | {row.largest:.2f} | {row.one_hot:.0%} "
-            f"| {row.change:.2f} |"
+            f"| {row.difference:+.2f} | {row.self_ensemble:.2f} | {calm} |"
         )
     lines += [
         "",
-        "After the first W evaluations: the mean of the largest weight, the share of evaluations at which it is "
-        f"above {ONE_HOT}, and how much of the weight moves from one evaluation to the next. The blending "
-        "`averaged` is not the paper's.",
+        "Over the folds that all have. Once the weights may move, after W evaluations and the warm-up: the mean of the "
+        f"largest weight, the share of evaluations at which it is above {ONE_HOT}, and how much of the weight moves "
+        "from one evaluation to the next. The blending `averaged` is not the paper's.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -166,13 +167,11 @@ def run_table(results: Results) -> pd.DataFrame:
             records.append(
                 {
                     "run": f"{name}/fold{fold}",
-                    **{key: settings[key] for key in ("epochs", "batch_size", "learning_rate", "window", "seed")},
-                    "blending": settings["blending"],
-                    "precision": settings["precision"],
+                    **{key: settings[key] for key in SETTINGS},
                     "parameters": record.get("parameters"),
                     "training, s": record.get("training_seconds"),
                     "peak memory, MiB": record.get("peak_memory_mib"),
-                    "commit": str(record.get("commit"))[:10],
+                    "commit": re.sub(r"^(\w{10})\w*", r"\1", record.get("commit") or ""),
                     "machine": f"{machine.get('cores')} cores {machine.get('processor')}",
                     "keras": record.get("software", {}).get("keras"),
                     "started": record.get("started"),
@@ -205,12 +204,17 @@ def report(directory: str | Path) -> pd.DataFrame:
         _write(directory / "ablations.md", sections["Ablations of the weights"])
         written.append(_draw_ablations(results, directory / "ablations.png"))
     if {"mel", "cqt"} <= set(classes):
-        better = classes.index[classes["cqt"] > classes["mel"]]
-        names = ", ".join(str(name).replace("_", " ") for name in better) or "no class"
-        sections["Views by class"] = f"CQT is more accurate than mel on: {names}.\n"
+        better = classes[classes["cqt"] > classes["mel"]]
+        named = [f"{name} ({row.cqt:.0f} against {row.mel:.0f} %)" for name, row in better.iterrows()]
+        sections["Views by class"] = (
+            f"CQT is more accurate than mel on: {', '.join(named).replace('_', ' ') or 'no class'}. A class has few "
+            "clips: small differences are chance.\n"
+        )
     figures.confusion(results, directory / "confusion.png")
-    figures.per_class(classes, f"{results.dataset}: accuracy of each class, %", directory / "per_class.png")
-    written += [directory / "confusion.png", directory / "per_class.png"]
+    written.append(directory / "confusion.png")
+    if len(classes):
+        figures.per_class(classes, f"{results.dataset}: accuracy of each class, %", directory / "per_class.png")
+        written.append(directory / "per_class.png")
     _write(directory / "report.html", page.render(results.dataset, sections, written, run_table(results)))
 
     print("\n".join(sections.values()))

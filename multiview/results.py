@@ -109,10 +109,13 @@ def collect(directory: str | Path) -> Results:
         found = {}
         for path in sorted(folder.glob("fold*")):
             run = Run(path)
-            record = run.read() if run.record.is_file() else {}
-            if record.get("status") == "failed":
-                failed.append((path, record.get("reason", "")))
-            if run.metrics.is_file():
+            if not run.metrics.is_file():
+                try:
+                    if run.record.is_file() and (record := run.read()).get("status") == "failed":
+                        failed.append((path, record.get("reason", "")))
+                except InputError as error:
+                    failed.append((path, str(error)))
+            else:
                 metrics = read_metrics(run)
                 if (metrics["system"], f"fold{metrics['fold']}") != (system, path.name):
                     raise InputError(

@@ -17,7 +17,7 @@ from multiview import evaluation
 from multiview.errors import InputError
 from multiview.figures import class_accuracies, mean_curve
 from multiview.names import BRANCHES, PAPER_TABLE_3
-from multiview.report import ablation_table, fold_accuracies, report, table_3
+from multiview.report import ablation_table, fold_accuracies, report, stability, table_3
 from multiview.results import collect
 from multiview.store import Store
 
@@ -100,7 +100,7 @@ def write_run(
     metrics = {"system": system, "dataset": dataset, "fold": fold, "clips": 4, "accuracy": scores}
     (path / "metrics.json").write_text(json.dumps(metrics))
     settings = {"preset": "small", "sample_rate": 22050, "epochs": 2, "seed": 0, "window": 1}
-    settings |= {"batch_size": 32, "learning_rate": 1e-3}
+    settings |= {"batch_size": 32, "learning_rate": 1e-3, "warm_up_epochs": 0}
     store = {"dataset": dataset, "sample_rate": 22050, "fingerprint": "f"}
     (path / "run.json").write_text(json.dumps({"settings": settings, "store": store}))
     columns = ["evaluation", "epoch", "step", "learning_rate"]
@@ -210,7 +210,11 @@ def test_ablations_by_hand(tmp_path: Path) -> None:
     table = ablation_table(collect(tmp_path)).set_index("ablation")
     assert table.loc["paper", ["largest", "one_hot", "change"]].tolist() == pytest.approx([0.95, 1, 0.9])
     assert table.loc["uniform", ["largest", "one_hot", "change"]].tolist() == pytest.approx([0.2, 0, 0])
-    assert table.loc["uniform", ["blending", "evaluation_interval", "folds"]].tolist() == ["uniform", "epoch", 2]
+    # One fold: the paper's has no other.
+    assert table.loc["uniform", ["blending", "evaluation_interval", "folds"]].tolist() == ["uniform", "epoch", 1]
+    history = pd.read_csv(collect(tmp_path).runs["multiview"][1].history)
+    assert np.isnan(stability(history, {"window": 3, "warm_up_epochs": 0})["largest"])
+    assert np.isnan(stability(history, {"window": 1, "warm_up_epochs": 2})["largest"])  # one evaluation is left
     # The joint branch has half of the clips right in both; the ensemble at (0.05, 0.95) follows it.
     assert table.loc["uniform", ["multiview", "difference"]].tolist() == [50, 0]
     assert table.loc["paper", "self_ensemble"] == 50
@@ -224,7 +228,10 @@ def test_report_is_one_page_that_needs_no_network(tmp_path: Path) -> None:
     (failed / "run.json").write_text(
         json.dumps({"settings": {}, "store": {}, "status": "failed", "reason": "the loss of <raw> is nan"})
     )
+    (tmp_path / "cqt" / "fold4").mkdir()
+    (tmp_path / "cqt" / "fold4" / "run.json").write_text("{")
     report(tmp_path)
+    assert "cqt/fold4" in (tmp_path / "table.md").read_text()  # damaged, and named
     page = (tmp_path / "report.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page) and "http" not in page
     assert page.count("data:image/png;base64,") == 6 and page.count("<table") == 4

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -37,7 +40,7 @@ def test_commands_make_the_runs_of_the_grid(tiny_store: Store, tmp_path: Path) -
         args = cli._parser().parse_args(arguments)
         names = ("epochs", "seed", "batch_size", "learning_rate", "window", "evaluation_interval", "precision")
         changes = {name: getattr(args, name) for name in (*names, "blending")}
-        assert program == "multiview"
+        assert Path(program) == Path(sys.executable).parent / "multiview"
         assert make_settings(tiny_store, args.system, args.fold, args.preset, **changes) == task.settings
         assert args.run == task.run.path == tmp_path / task.name
     assert grid[7].settings.window == 3 and grid[8].settings.evaluation_interval == 7
@@ -53,6 +56,9 @@ def test_unknown_ablations_are_refused(name: str) -> None:
 def test_unknown_systems_and_folds_are_refused(tiny_store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a system of mel"):
         tasks(tiny_store, tmp_path, "demo", ["video"])
+    with pytest.raises(InputError, match="ablations/window5 is what preset demo does anyway"):
+        tasks(tiny_store, tmp_path, "demo", ["mel"], ablations=["window5"])
+    assert len(tasks(tiny_store, tmp_path, "demo", ["mel", "mel"], [1, 1], ["uniform", "uniform"])) == 2
     with pytest.raises(InputError, match="has the folds 1, 2, 3, 4, 5, not fold 7"):
         tasks(tiny_store, tmp_path, "demo", ["mel"], [7])
 
@@ -112,7 +118,7 @@ def test_several_run_at_once_and_one_failure_stops_no_other(
     used = {(tmp_path / "results" / "mel" / f"fold{fold}.met").read_text() for fold in (1, 2)}
     assert used == {"3", "5"}
     printed = capsys.readouterr().err
-    assert "[4/4]" in printed and "no luck" not in printed
+    assert "[4/4]" in printed and "raw/fold1 failed with exit status 1" in printed and "no luck" not in printed
 
 
 def test_alone_its_output_is_shown_and_logged(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
@@ -128,8 +134,8 @@ def test_what_another_process_runs_is_left_to_it(tmp_path: Path) -> None:
     second = fake(tmp_path, "mel/fold2", "run.joinpath('ran').touch()")
     lock = second.run.path / "run.lock"
     held = tmp_path / "held"
-    holder = f"import filelock, pathlib, time; lock = filelock.FileLock({str(lock)!r}); lock.acquire(); "
-    holder += f"pathlib.Path({str(held)!r}).touch(); time.sleep(60)"
+    holder = f"import filelock, os, pathlib, time; lock = filelock.FileLock({str(lock)!r}); lock.acquire(); "
+    holder += f"pathlib.Path({str(held)!r}).write_text(str(os.getpid())); time.sleep(60)"
     first = fake(
         tmp_path,
         "mel/fold1",
@@ -137,21 +143,63 @@ def test_what_another_process_runs_is_left_to_it(tmp_path: Path) -> None:
         f"subprocess.Popen([sys.executable, '-c', {holder!r}], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL); "
         f"[time.sleep(0.05) for _ in range(200) if not os.path.exists({str(held)!r})]",
     )
-    assert run_grid([first, second]) == []
-    assert first.state() == "done" and second.state() == "running"
-    assert not (second.run.path / "ran").exists()
-    subprocess.run(["pkill", "-f", str(tmp_path / "held")], check=False)
+    try:
+        assert run_grid([first, second]) == [second]
+        assert first.state() == "done" and second.state() == "running"
+        assert not (second.run.path / "ran").exists()
+    finally:
+        os.kill(int(held.read_text()), signal.SIGKILL)
+
+
+def test_interrupted_alone_it_stops_its_run(tmp_path: Path) -> None:
+    """As by a supervisor, which does not reach the child; the run prints more than a pipe would hold."""
+    chatter = "[print('x' * 1000, flush=True) or run.joinpath('began').touch() for _ in iter(int, 1)]"
+    task = fake(tmp_path, "mel/fold1", chatter)
+    script = f"""
+import sys
+from multiview.grid import Task, run_grid
+from multiview.runs import Run
+run_grid([Task("mel/fold1", {str(task.store)!r} and __import__("pathlib").Path({str(task.store)!r}),
+    Run({str(task.run.path)!r}), None, (sys.executable, "-c", {task.command[2]!r}))])
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (task.run.path / "began").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) != 0
+    size = task.log.stat().st_size
+    time.sleep(0.3)
+    assert size == task.log.stat().st_size > 2**17
 
 
 def test_on_a_cluster_each_worker_takes_runs(cluster: tuple[str, list], tmp_path: Path) -> None:
     wait = (
-        "run.parent.joinpath(run.name + '.met').touch(); "
-        "[time.sleep(0.01) for _ in range(1000) if len(list(run.parent.glob('*.met'))) < 2]"
+        "run.parent.joinpath(run.name + '.met').write_text(str(os.getppid())); "
+        "[time.sleep(0.01) for _ in range(1000) if len(list(run.parent.glob('*.met'))) < 2]; "
+        "assert len(list(run.parent.glob('*.met'))) == 2"
     )
     grid = [fake(tmp_path, f"mel/fold{fold}", wait) for fold in (1, 2)]
     grid.append(fake(tmp_path, "raw/fold1", "sys.exit(2)"))
     assert [task.name for task in run_grid(grid, cluster=cluster[0])] == ["raw/fold1"]
     assert [task.state() for task in grid[:2]] == ["done", "done"]
+    parents = {int(path.read_text()) for path in (tmp_path / "results" / "mel").glob("*.met")}
+    assert parents <= {worker.pid for worker in cluster[1]} and len(parents) == 2
+
+
+def test_looking_does_not_disturb(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.path.mkdir()
+    (run.path / "run.lock").touch()
+    stop = threading.Event()
+    looker = threading.Thread(target=lambda: [run.is_locked() for _ in iter(stop.is_set, True)])
+    looker.start()
+    for _ in range(100):
+        with run.locked():
+            pass
+    stop.set()
+    looker.join()
 
 
 def test_command_line_lists_commands_and_state(

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -197,11 +198,13 @@ def kept_weights(run: Run) -> list[np.ndarray]:
     return [keras.ops.convert_to_numpy(variable) for variable in run.load_model().weights]
 
 
-@pytest.mark.parametrize("interval", [None, pytest.param(2, marks=pytest.mark.backend)])
+@pytest.mark.parametrize(
+    ("system", "interval"), [("multiview", None), pytest.param("cqt", 2, marks=pytest.mark.backend)]
+)
 def test_continued_run_equals_an_undisturbed_one(
-    tiny_store: Store, tiny_settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: int | None
+    tiny_store: Store, tiny_settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, interval: int | None
 ) -> None:
-    settings = tiny_settings("cqt", evaluation_interval=interval, batch_size=16)
+    settings = tiny_settings(system, evaluation_interval=interval, batch_size=16)
     monkeypatch.setattr(recording, "CHECKPOINT_SHARE", math.inf)
     whole = training.train(tiny_store, settings, tmp_path / "whole")
     with monkeypatch.context() as patch:
@@ -218,11 +221,41 @@ def test_continued_run_equals_an_undisturbed_one(
         np.testing.assert_array_equal(one, other)
 
 
+def cqt_command(store: Store, run: Path, *options: str) -> list[str]:
+    command = [sys.executable, "-m", "multiview.cli", "train", str(store.path), "--system", "cqt", "--fold", "1"]
+    return [*command, "--preset", "demo", "--epochs", "6", "--batch-size", "8", *options, "--run", str(run)]
+
+
+def test_killed_at_eight_moments_equals_an_undisturbed_run(tiny_store: Store, tmp_path: Path) -> None:
+    """History, kept model and predictions; each kill comes a random while after something new is on disk."""
+    quiet = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    whole, parts, draw = Run(tmp_path / "whole"), Run(tmp_path / "parts"), random.Random(0)
+    subprocess.run(cqt_command(tiny_store, whole.path), check=True, **quiet)
+    # At once, after each evaluation, and when the model is saved and tested.
+    marks = [parts.record, *[parts.history] * 5, parts.model, parts.metrics]
+    for number, mark in enumerate(marks):
+        process = subprocess.Popen(cqt_command(tiny_store, parts.path), **quiet)
+        lines, deadline = max(2, number + 1), time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            if mark.exists() and (mark != parts.history or len(mark.read_text().splitlines()) > lines):
+                break
+            time.sleep(0.005)
+        time.sleep(draw.uniform(0, 0.1))
+        process.kill()
+        process.wait()
+        assert mark.exists()
+    subprocess.run(cqt_command(tiny_store, parts.path), check=True, **quiet)
+    assert parts.history.read_text() == whole.history.read_text()
+    assert parts.predictions.read_bytes() == whole.predictions.read_bytes()
+    assert parts.metrics.read_text() == whole.metrics.read_text()
+    for one, other in zip(kept_weights(parts), kept_weights(whole), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert sorted(path.name for path in parts.path.iterdir()) == sorted(path.name for path in whole.path.iterdir())
+
+
 def test_killed_run_continues(tiny_store: Store, tmp_path: Path) -> None:
     """Kill -9 in the middle of training; the same command then finishes the run."""
-    command = [sys.executable, "-m", "multiview.cli", "train", str(tiny_store.path), "--system", "cqt", "--fold", "1"]
-    command += ["--preset", "demo", "--epochs", "6", "--batch-size", "8", "--run", str(tmp_path / "run")]
-    run = Run(tmp_path / "run")
+    command, run = cqt_command(tiny_store, tmp_path / "run"), Run(tmp_path / "run")
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (run.history.exists() and len(run.history.read_text().split()) > 3):
