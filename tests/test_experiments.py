@@ -109,7 +109,7 @@ def test_all_names_each_dataset(project: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(project)}
     result = subprocess.run(call, cwd=project, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert [line for line in result.stdout.splitlines() if line.startswith("==")] == [
+    assert [line for line in result.stderr.splitlines() if line.startswith("==")] == [
         "== esc50",
         "== dcase2016",
         "== gtzan",

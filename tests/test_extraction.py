@@ -114,8 +114,10 @@ def test_second_caller_is_told(sounds: Path, undisturbed: bytes, tmp_path: Path)
     first = start(sounds, store, "--jobs", 1)
     while not parts(store):
         time.sleep(0.002)
+    first.send_signal(signal.SIGSTOP)  # it must not end before the second one begins
     second = start(sounds, store, "--jobs", 1)
     error = printed(second)
+    first.send_signal(signal.SIGCONT)
     assert second.returncode == 1
     assert error.strip().splitlines()[-1].endswith("is being prepared by another process; wait for it")
     assert first.wait() == 0 and store.read_bytes() == undisturbed
@@ -202,13 +204,15 @@ def test_memory_stays_within_bounds(tmp_path: Path) -> None:
     for number in range(24):
         paths.append(tmp_path / f"{number}.wav")
         soundfile.write(paths[-1], rng.uniform(-0.5, 0.5, (30 * 44100, 2)), 44100, subtype="PCM_24")
-    clips = [ClipFile(path, path.name, number % 2, path.name, number % 4 // 2 + 1) for number, path in enumerate(paths)]
+    table = "path,label\n" + "".join(f"{path.name},{'ab'[number % 2]}\n" for number, path in enumerate(paths))
+    (tmp_path / "clips.csv").write_text(table)
     store = tmp_path / "s.h5"
-    with watched_memory() as peaks:
-        command.prepare("folder", command.Index(["a", "b"], clips), store, 44100, jobs=2)
+    call = [sys.executable, "-m", "data_prep.prepare", "folder", "--csv", str(tmp_path / "clips.csv")]
+    process = subprocess.Popen([*call, "--store", str(store), "--jobs", "2"], stderr=subprocess.DEVNULL)
+    with watched_memory(process.pid) as peaks:
+        assert process.wait() == 0
     assert Store(store).samples.sum() == 24 * 30 * 44100
-    # Its own peak holds the test session's modules, too.
-    assert 50 < peaks["job"] < 300 and peaks["main"] < 1024
+    assert 50 < peaks["job"] < 300 and 50 < peaks["main"] < 1024
 
 
 def test_threads_do_not_change_the_bytes(rng: np.random.Generator) -> None:

@@ -9,6 +9,7 @@ processes is started, and its modules imported, before the clock runs; its start
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import tempfile
 import threading
@@ -30,8 +31,11 @@ from multiview.files import replacing
 
 
 @contextmanager
-def watched_memory(every: float = 0.05) -> Iterator[dict[str, float]]:
-    """Peak memory in MiB of this process (`main`) and of its largest child (`job`), shared pages shared out."""
+def watched_memory(pid: int | None = None, every: float = 0.05) -> Iterator[dict[str, float]]:
+    """Peak memory in MiB of a process, or this one (`main`), and of its largest child (`job`).
+
+    Pages that several processes share are shared out between them.
+    """
     peaks, stop = {"main": 0.0, "job": 0.0}, threading.Event()
 
     def pss(process: psutil.Process) -> float:
@@ -41,10 +45,11 @@ def watched_memory(every: float = 0.05) -> Iterator[dict[str, float]]:
             return 0.0
 
     def watch() -> None:
-        own = psutil.Process()
+        main = psutil.Process(pid)
         while not stop.wait(every):
-            peaks["main"] = max(peaks["main"], pss(own))
-            peaks["job"] = max([peaks["job"], *map(pss, own.children(recursive=True))])
+            peaks["main"] = max(peaks["main"], pss(main))
+            with contextlib.suppress(psutil.Error):
+                peaks["job"] = max([peaks["job"], *map(pss, main.children(recursive=True))])
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
