@@ -55,11 +55,11 @@ def check_index(dataset: str, index: Index) -> None:
     if len(set(ids)) < len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
         raise InputError(f"{dataset}: expected every clip once, found {twice!r} more than once")
-    folds = {clip.fold for clip in index.clips if clip.split == "development"} - {0}
-    empty = set(range(1, max(folds, default=0) + 1)) - folds
+    given = {clip.fold for clip in index.clips if clip.split == "development"} - {0}
+    empty = set(range(1, max(given, default=0) + 1)) - given
     if empty:
         raise InputError(
-            f"{dataset}: expected test clips in each of the folds 1 to {max(folds)}, found none in "
+            f"{dataset}: expected test clips in each of the folds 1 to {max(given)}, found none in "
             f"fold {min(empty)}; mend the fold column"
         )
     evaluated = any(clip.split == "evaluation" for clip in index.clips)

@@ -31,24 +31,27 @@ def _import_keras() -> None:
         os.close(nowhere)
 
 
+# Options of every training, by the field of Settings that they change.
+TRAINING_OPTIONS = {
+    "seed": {"type": int, "metavar": "N", "default": 0, "help": "(0)"},
+    "epochs": {"type": int, "metavar": "N", "help": "E of the schedule (the preset's)"},
+    "batch_size": {"type": int, "metavar": "N", "help": "segments a step (the preset's)"},
+    "learning_rate": {"type": float, "metavar": "X", "help": "after the warm-up (the preset's)"},
+    "window": {"type": int, "metavar": "N", "help": "W of Algorithm 1, in evaluations (the preset's)"},
+    "evaluation_interval": {"type": int, "metavar": "N", "help": "steps from one evaluation to the next (an epoch)"},
+    "precision": {"choices": PRECISIONS, "default": "float32", "help": "of the arithmetic (float32)"},
+}
+
+
+def _changes(args: argparse.Namespace) -> dict:
+    return {name: getattr(args, name) for name in TRAINING_OPTIONS}
+
+
 def _train(args: argparse.Namespace) -> None:
     from multiview.store import Store
 
     store = Store(args.store)
-    settings = make_settings(
-        store,
-        args.system,
-        args.fold,
-        args.preset,
-        epochs=args.epochs,
-        seed=args.seed,
-        batch_size=args.batch_size,
-        learning_rate=args.learning_rate,
-        window=args.window,
-        evaluation_interval=args.evaluation_interval,
-        precision=args.precision,
-        blending=args.blending,
-    )
+    settings = make_settings(store, args.system, args.fold, args.preset, blending=args.blending, **_changes(args))
 
     _import_keras()
     from multiview.blending import DivergedError
@@ -82,9 +85,7 @@ def _grid(args: argparse.Namespace) -> int:
         args.systems,
         args.folds,
         args.ablations,
-        epochs=args.epochs,
-        seed=args.seed,
-        precision=args.precision,
+        **_changes(args),
     )
     if args.print_commands:
         for task in grid:
@@ -161,6 +162,10 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(function=function)
         return command
 
+    def add_training_options(command: argparse.ArgumentParser) -> None:
+        for name, keywords in TRAINING_OPTIONS.items():
+            command.add_argument(f"--{name.replace('_', '-')}", **keywords)
+
     train = add(
         "train",
         _train,
@@ -173,18 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--fold", required=True, type=int, metavar="N", help="the fold to test on")
     train.add_argument("--preset", required=True, choices=PRESETS)
     train.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run directory")
-    train.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
-    for option, kind, text in (
-        ("--epochs", int, "E of the schedule"),
-        ("--batch-size", int, "segments a step"),
-        ("--learning-rate", float, "after the warm-up"),
-        ("--window", int, "W of Algorithm 1, in evaluations"),
-    ):
-        train.add_argument(option, type=kind, metavar="X" if kind is float else "N", help=f"{text} (the preset's)")
-    train.add_argument(
-        "--evaluation-interval", type=int, metavar="N", help="steps from one evaluation to the next (an epoch)"
-    )
-    train.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the arithmetic (float32)")
+    add_training_options(train)
     blendings = "; ".join(f"{name}: {text}" for name, text in BLENDINGS.items())
     train.add_argument(
         "--blending", choices=BLENDINGS, default="paper", help=f"weights of the branches (paper). {blendings}"
@@ -217,9 +211,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LIST",
         help=f"more multi-view runs, of {','.join(each for each in BLENDINGS if each != 'paper')},windowN,intervalN",
     )
-    grid.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
-    grid.add_argument("--epochs", type=int, metavar="N", help="E of the schedule (the preset's)")
-    grid.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the arithmetic (float32)")
+    add_training_options(grid)
     grid.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="runs at a time, one a GPU where there are several (1)"
     )

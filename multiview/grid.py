@@ -20,7 +20,7 @@ from multiview.names import JOINT
 from multiview.parallel import workers
 from multiview.results import ABLATIONS
 from multiview.runs import Run
-from multiview.settings import BLENDINGS, Settings, make_settings
+from multiview.settings import BLENDINGS, make_settings
 from multiview.splits import folds as folds_of
 from multiview.store import Store
 
@@ -35,7 +35,6 @@ class Task:
     name: str
     store: Path
     run: Run
-    settings: Settings
     command: tuple[str, ...]
 
     @property
@@ -127,7 +126,7 @@ def tasks(
             command = [program, "train", str(store.path.absolute()), "--system", system, "--fold", str(fold)]
             command += ["--preset", preset, "--run", str(run.path.absolute())]
             command += [text for key, value in chosen.items() for text in (f"--{key.replace('_', '-')}", str(value))]
-            found.append(Task(f"{kind}/fold{fold}", store.path, run, settings, tuple(command)))
+            found.append(Task(f"{kind}/fold{fold}", store.path, run, tuple(command)))
     return found
 
 

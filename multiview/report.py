@@ -12,7 +12,7 @@ from multiview import figures, page
 from multiview.claims import claims, claims_markdown, claims_table
 from multiview.files import replacing
 from multiview.names import BRANCHES, JOINT, LABELS, PAPER_TABLE_3
-from multiview.results import Results, collect, correct, read_metrics
+from multiview.results import ABLATIONS, Results, collect, correct, read_metrics
 from multiview.runs import Run
 
 ONE_HOT = 0.9  # a weight above it leaves next to nothing to the other branches
@@ -158,7 +158,7 @@ def _write_csv(path: Path, table: pd.DataFrame) -> None:
 
 def run_table(results: Results) -> pd.DataFrame:
     """What was run: one line a run, with commit, machine and time."""
-    every = {**results.runs, **{f"ablations/{name}": runs for name, runs in results.ablations.items()}}
+    every = {**results.runs, **{f"{ABLATIONS}/{name}": runs for name, runs in results.ablations.items()}}
     records = []
     for name, runs in every.items():
         for fold, run in runs.items():

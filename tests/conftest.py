@@ -6,7 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +30,16 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(scope="session")
-def esc10_audio() -> Path:
-    folder = DATA / "esc10"
-    if not folder.is_dir():
-        pytest.skip(f"needs the real clips of ESC-10 in {folder}; name their parent in MULTIVIEW_DATA")
-    return folder
+def real_audio() -> Callable[[str], Path]:
+    """The folder of a real dataset by its name; its licence keeps it out of the project, so tests may have to skip."""
+
+    def find(name: str) -> Path:
+        folder = DATA / name
+        if not folder.is_dir():
+            pytest.skip(f"needs the real clips in {folder}; name their parent in MULTIVIEW_DATA")
+        return folder
+
+    return find
 
 
 @pytest.fixture(scope="session")

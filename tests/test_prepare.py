@@ -40,12 +40,6 @@ def test_esc50_and_esc10_in_official_order(esc_tree: Path) -> None:
     assert (clip.label, clip.fold, clip.source, clip.split) == (1, 4, "7004", "development")
 
 
-def test_esc10_of_the_real_table(esc10_audio: Path) -> None:
-    index = esc10.index(esc10_audio)
-    assert len(index.clips) == 400 and len(index.classes) == 10
-    assert pd.crosstab([c.label for c in index.clips], [c.fold for c in index.clips]).eq(8).all(axis=None)
-
-
 @pytest.mark.parametrize(
     ("edit", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,23 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.datasets import esc10
+from data_prep.datasets.base import ClipFile, Index
 from multiview.errors import InputError
 from multiview.splits import folds, make_split
+from tests import trees
 
 
 def table(dataset: str, rows: list[tuple[int, int, str]], evaluation: int = 0) -> SimpleNamespace:
     """A store's table of clips: (label, fold, source) each, the last ones for evaluation."""
-    labels, fold, sources = (np.array(column) for column in zip(*rows, strict=True))
-    splits = np.array(["development"] * (len(rows) - evaluation) + ["evaluation"] * evaluation)
-    return SimpleNamespace(
-        path="store.h5",
-        dataset=dataset,
-        labels=labels,
-        folds=fold,
-        sources=sources,
-        splits=splits,
-        classes=[str(label) for label in range(labels.max() + 1)],
-    )
+    splits = ["development"] * (len(rows) - evaluation) + ["evaluation"] * evaluation
+    clips = [ClipFile(Path(), "", label, source, fold, split) for (label, fold, source), split in zip(rows, splits)]
+    classes = [str(label) for label in range(max(label for label, *_ in rows) + 1)]
+    return trees.table(dataset, Index(classes, clips))
 
 
 @st.composite
@@ -58,8 +54,8 @@ def test_sides_are_disjoint_in_sources_and_cover_everything(store: SimpleNamespa
             np.testing.assert_array_equal(getattr(split, name), getattr(again, name))
 
 
-def test_esc_validates_on_two_sources_a_class(esc10_audio) -> None:
-    clips = esc10.index(esc10_audio).clips
+def test_esc_validates_on_two_sources_a_class(real_audio) -> None:
+    clips = esc10.index(real_audio("esc10")).clips
     store = table("esc10", [(clip.label, clip.fold, clip.source) for clip in clips])
     for fold in range(1, 6):
         split = make_split(store, fold, seed=0)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import soundfile
 
+from data_prep.datasets.base import Index
+
 SCENES = ("beach", "bus", "cafe/restaurant")
 GENRES = ("blues", "jazz", "rock")
+
+
+def table(dataset: str, index: Index) -> SimpleNamespace:
+    """What a store of the index would say of its clips."""
+    names = {"labels": "label", "folds": "fold", "sources": "source", "splits": "split"}
+    columns = {name: np.array([getattr(clip, of) for clip in index.clips]) for name, of in names.items()}
+    return SimpleNamespace(path="store.h5", dataset=dataset, classes=list(index.classes), **columns)
 
 
 def write_tone(path: Path, rate: int = 22050, samples: int = 40_000, channels: int = 1, **options) -> None:
