@@ -18,7 +18,7 @@ from multiview.errors import InputError
 from multiview.figures import class_accuracies, mean_curve
 from multiview.names import BRANCHES, PAPER_TABLE_3
 from multiview.report import ablation_table, fold_accuracies, report, stability, table_3
-from multiview.results import collect
+from multiview.results import collect, correct
 from multiview.store import Store
 
 
@@ -164,6 +164,16 @@ def test_report_writes_table_and_pictures(tmp_path: Path, capsys: pytest.Capture
     assert "| Multi-view | 2 | 75.00 ± 35.36 | 86.65 |" in (tmp_path / "table.md").read_text()
     printed = capsys.readouterr().out
     assert "| Multi-view | 2 |" in printed and "figure2b.png" in printed
+
+
+def test_clips_are_compared_by_their_names() -> None:
+    """Clip a is right and b and c are wrong, in whatever order the clips come."""
+    truth = {"a.wav": [0.9, 0.1], "b.wav": [0.2, 0.8], "c.wav": [0.3, 0.7]}
+    rows = {}
+    for row, names in (("mel", ["a.wav", "b.wav", "c.wav"]), ("raw", ["c.wav", "a.wav", "b.wav"])):
+        scores = np.array([truth[name] for name in names], np.float32)
+        rows[row] = {1: evaluation.Predictions(names, np.zeros(3, int), ["yes", "no"], {row: scores}, {row: 1.0})}
+    assert correct(rows)["mel"][1].tolist() == correct(rows)["raw"][1].tolist() == [True, False, False]
 
 
 def test_accuracy_by_class_by_hand(tmp_path: Path) -> None:
