@@ -17,7 +17,7 @@ from multiview import evaluation
 from multiview.errors import InputError
 from multiview.figures import class_accuracies, mean_curve
 from multiview.names import BRANCHES, PAPER_TABLE_3
-from multiview.report import ablation_table, fold_accuracies, report, stability, table_3
+from multiview.report import ablation_table, fold_accuracies, report, runs_markdown, stability, table_3
 from multiview.results import collect, correct
 from multiview.store import Store
 
@@ -208,6 +208,19 @@ def write_ablation(directory: Path, name: str, fold: int, weights: list[list[flo
     if name != "paper":
         (directory / "ablations" / name).mkdir(parents=True, exist_ok=True)
         path.rename(directory / "ablations" / name / f"fold{fold}")
+
+
+def test_list_of_runs_says_once_what_all_share() -> None:
+    table = pd.DataFrame({"run": ["mel/fold1", "raw/fold1"], "seed": [0, 0], "epochs": [60, 30], "commit": [None, "a"]})
+    assert runs_markdown(table).splitlines() == [
+        "| run | epochs | commit |",
+        "|---|---|---|",
+        "| mel/fold1 | 60 |  |",
+        "| raw/fold1 | 30 | a |",
+        "",
+        "All runs: seed 0.",
+    ]
+    assert "seed" in runs_markdown(table[:1]).splitlines()[0]
 
 
 def test_ablations_by_hand(tmp_path: Path) -> None:

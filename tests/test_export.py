@@ -112,6 +112,9 @@ def test_versions_count_up(exported: Path, single: Run, tmp_path: Path, monkeypa
             serving.export(single.path, directory)
     assert {path.name for path in directory.iterdir()} == {"3", "7", "export.lock", ".mine.tmp"}
     assert serving.Export.find(directory).path == directory / "3"  # 7 holds no model
+    shutil.copytree(exported, directory / "10")
+    assert serving.Export.find(directory).path == directory / "10"  # by number, not by name
+    shutil.rmtree(directory / "10")
     monkeypatch.setattr(serving, "largest_difference", lambda *_: 0.0)
     assert serving.export(single.path, directory) == directory / "8"
     with pytest.raises(InputError, match="found a version at .*name the one above it"):
@@ -205,8 +208,12 @@ def test_model_cards(tiny_trained: Run, tmp_path: Path) -> None:
     text = card(tiny_trained, "esc50", tmp_path)
     assert "**Non-commercial**" in text and "BY-NC" in text
     assert "| 1 (this model) | 10 | 60.00 |\n| 2 | 20 | 70.00 |" in text
-    (tmp_path / "esc50" / "fold2" / "run.json").write_text("damaged")  # no matter of fold 1
+    other = Run(tmp_path / "esc50" / "fold2")  # of another experiment
+    record = other.read()
+    other.record.write_text(json.dumps({**record, "settings": {**record["settings"], "seed": 9}}))
     export = {"classes": ["a"], "sample_rate": RATE, "weights": {"mel": 1.0}, "largest_difference": 1e-6}
+    assert "| 2 |" not in model_card.model_card(Run(tmp_path / "esc50" / "fold1"), 4, export)
+    (tmp_path / "esc50" / "fold2" / "run.json").write_text("damaged")  # no matter of fold 1
     assert "| 2 |" not in model_card.model_card(Run(tmp_path / "esc50" / "fold1"), 4, export)
     assert "version 4" in text and "22050 Hz" in text and ", ".join(tiny_trained.read()["store"]["classes"]) in text
     assert tiny_trained.read()["store"]["fingerprint"] in text
