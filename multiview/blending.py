@@ -1,13 +1,13 @@
-"""Adaptive gradient blending (Sec. 2.2): Algorithm 1 in NumPy, and the Keras callback around it."""
+"""Adaptive gradient blending (Sec. 2.2): Algorithm 1 and other rules, losses in, weights out; NumPy only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-import keras
 import numpy as np
 
-from multiview.settings import BLENDINGS
+from multiview.support.registry import Registry
 
 EPSILON = 1e-6  # keeps Eq. (5) finite where nothing overfits
 
@@ -16,11 +16,11 @@ class DivergedError(ArithmeticError):
     """A loss is NaN, infinite or exploded; the message says which, and when."""
 
 
-class AdaptiveWeights:
-    """Algorithm 1 for all branches at once: losses in, weights out.
+class Rule:
+    """How the weights of all branches follow from their losses; subclasses say what `measure` is.
 
     At each evaluation n = 0, 1, 2, ..., where 0 is before the first update, `update` takes the losses
-    of every branch on the training subset and on the validation set.
+    of every branch on the monitor clips and on the validation clips.
 
     Parameters
     ----------
@@ -28,32 +28,28 @@ class AdaptiveWeights:
         Names, in the order of the weights.
     window : int
         W, the number of evaluations that are averaged, and during which the weights stay uniform.
-    blending : str
-        One of `multiview.settings.BLENDINGS`.
 
     Attributes
     ----------
     history : dict
         `train` and `validation`: every loss so far, lists of K floats.
-    references : dict
-        `train` and `validation`: what gains are measured against, float64 [K]; None at the start.
     """
 
-    def __init__(self, branches: Sequence[str], window: int = 20, blending: str = "paper") -> None:
+    def __init__(self, branches: Sequence[str], window: int = 20) -> None:
         if window < 1:
             raise ValueError(f"expected a window of at least 1 evaluation, found {window}")
-        if blending not in BLENDINGS:
-            raise ValueError(f"expected a blending of {', '.join(BLENDINGS)}, found {blending!r}")
         self.branches = tuple(branches)
-        self.window, self.blending = window, blending
+        self.window = window
         self.history: dict[str, list[list[float]]] = {"train": [], "validation": []}
-        self.references: dict[str, np.ndarray] | None = None
-        self._weights: list[np.ndarray] = []  # of Algorithm 1, before any averaging
 
     @property
     def uniform(self) -> np.ndarray:
         """1/K for each branch, float64 [K]."""
         return np.full(len(self.branches), 1 / len(self.branches))
+
+    def smooth(self, part: str) -> np.ndarray:
+        """Mean of the last W losses, fewer at the start; float64 [K]. Lines 8 and 9 of Algorithm 1."""
+        return np.mean(self.history[part][-self.window :], axis=0)
 
     def update(self, train: Mapping[str, float], validation: Mapping[str, float], warm_up: bool = False) -> np.ndarray:
         """Take the losses of evaluation n and return the weights w(n) for the steps that follow.
@@ -80,82 +76,94 @@ class AdaptiveWeights:
             for branch in self.branches:
                 if not np.isfinite(losses[branch]):
                     raise DivergedError(f"the {name} loss of branch {branch} is {losses[branch]} at evaluation {n}")
-        smooth = {}
-        for name, losses in (("train", train), ("validation", validation)):
-            self.history[name].append([float(losses[branch]) for branch in self.branches])
-            smooth[name] = np.mean(self.history[name][-self.window :], axis=0)  # lines 8 and 9
-        if self.references is None:
-            self.references = dict(smooth)
+        for part, losses in (("train", train), ("validation", validation)):
+            self.history[part].append([float(losses[branch]) for branch in self.branches])
+        raw = self.measure()
+        keep_uniform = warm_up or n < self.window or not raw.any()
+        return self.settle(self.uniform if keep_uniform else raw / raw.sum())  # the sum is Z of Eq. (5)
 
-        gain = {name: self.references[name] - smooth[name] for name in smooth}
-        G = gain["validation"]  # Eq. (3)
-        O = gain["train"] - gain["validation"]  # noqa: E741  Eq. (4)
-        raw = np.maximum(G, 0) / (O**2 + EPSILON)  # Eq. (5) before Z
-        if self.blending != "fixed_references":
-            # Lines 13 and 14: only now do the references move.
-            self.references = {name: np.minimum(self.references[name], smooth[name]) for name in smooth}
+    def measure(self) -> np.ndarray:
+        """What the weights are proportional to, after the latest losses; non-negative, float64 [K]. All 0: uniform."""
+        raise NotImplementedError
 
-        keep_uniform = warm_up or n < self.window or not raw.any() or self.blending == "uniform"
-        self._weights.append(self.uniform if keep_uniform else raw / raw.sum())
-        if self.blending == "averaged":
-            return np.mean(self._weights[-self.window :], axis=0)
-        return self._weights[-1]
+    def settle(self, weights: np.ndarray) -> np.ndarray:
+        """The weights to use, where they are not those of this evaluation alone."""
+        return weights
 
 
-class AdaptiveBlending(keras.callbacks.Callback):
-    """Set the weights of the model's branches by Algorithm 1 after every evaluation.
+class Algorithm1(Rule):
+    """Algorithm 1: the gain over the best smoothed losses so far, by the square of the overfitting.
 
-    Before training and at the end of each epoch of `fit`, reads `train_loss_b` and `val_loss_b` of
-    every branch b from `logs`, where an earlier callback has put them, assigns the model's
-    `branch_weights`, and adds `weight_b` to `logs`. The compiled step reads the new weights as they
-    are; nothing is recompiled.
-
-    Example::
-
-        blending = AdaptiveBlending(AdaptiveWeights(model.branches, window=20), warm_up=10)
-        model.fit(data, epochs=100, callbacks=[measure_losses, blending])
-
-    Args:
-        rule: AdaptiveWeights. Algorithm 1 and its state.
-        warm_up: Integer. Evaluations after the first during which the weights stay uniform.
+    Attributes
+    ----------
+    references : dict
+        `train` and `validation`: what gains are measured against, float64 [K]; empty at the start.
     """
 
-    def __init__(self, rule: AdaptiveWeights, warm_up: int = 0) -> None:
-        super().__init__()
-        self.rule = rule
-        self.warm_up = warm_up
+    references_move = True
 
-    def replay(self, rows: Iterable[Mapping[str, float]]) -> None:
-        """Bring the rule to where it was after evaluations 0, 1, ... whose logs are `rows`."""
-        for row in rows:
-            self._update(row)
+    def __init__(self, branches: Sequence[str], window: int = 20) -> None:
+        super().__init__(branches, window)
+        self.references: dict[str, np.ndarray] = {}
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        if not self.rule.history["train"]:  # not so when training is continued
-            self._blend(logs)
+    def measure(self) -> np.ndarray:
+        """Eq. (5) before Z, with G and O of Eqs. (3) and (4) on smoothed losses."""
+        smooth = {part: self.smooth(part) for part in self.history}  # lines 8 and 9
+        self.references = self.references or dict(smooth)
+        gain = {part: self.references[part] - smooth[part] for part in smooth}
+        G = gain["validation"]  # line 10, Eq. (3)
+        O = gain["train"] - gain["validation"]  # noqa: E741  line 11, Eq. (4)
+        if self.references_move:  # lines 13 and 14: only now
+            self.references = {part: np.minimum(self.references[part], smooth[part]) for part in smooth}
+        return np.maximum(G, 0) / (O**2 + EPSILON)  # line 12, Eq. (5)
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._blend(logs)
 
-    def _update(self, logs: Mapping[str, float]) -> np.ndarray:
-        evaluation = len(self.rule.history["train"])
-        losses = ({branch: logs[f"{kind}_loss_{branch}"] for branch in self.rule.branches} for kind in ("train", "val"))
-        return self.rule.update(*losses, warm_up=evaluation < self.warm_up)
+class FixedReferences(Algorithm1):
+    """Gains over the losses of evaluation 0."""
 
-    def _blend(self, logs: dict | None) -> None:
-        logs = {} if logs is None else logs
-        missing = [
-            name
-            for branch in self.rule.branches
-            for name in (f"train_loss_{branch}", f"val_loss_{branch}")
-            if name not in logs
-        ]
-        if missing:
-            raise KeyError(
-                f"expected {', '.join(missing)} in the logs; found {', '.join(logs) or 'none'}; "
-                "put the callback that measures them before AdaptiveBlending"
-            )
-        weights = self._update(logs)
-        self.model.branch_weights.assign(weights)
-        for branch, weight in zip(self.rule.branches, weights, strict=True):
-            logs[f"weight_{branch}"] = float(weight)
+    references_move = False
+
+
+class Uniform(Rule):
+    """The same weight for every branch, throughout."""
+
+    def measure(self) -> np.ndarray:
+        """Nothing, which gives uniform weights."""
+        return np.zeros(len(self.branches))
+
+
+class Averaged(Algorithm1):
+    """The weights of Algorithm 1, averaged over the last W evaluations."""
+
+    def __init__(self, branches: Sequence[str], window: int = 20) -> None:
+        super().__init__(branches, window)
+        self._weights: list[np.ndarray] = []
+
+    def settle(self, weights: np.ndarray) -> np.ndarray:
+        """The mean over the window."""
+        self._weights.append(weights)
+        return np.mean(self._weights[-self.window :], axis=0)
+
+
+@dataclass(frozen=True)
+class Blending:
+    """A rule that training may follow: its name, what it does in half a sentence, and its class.
+
+    `rule` takes the names of the branches and W, as `Rule` does.
+    """
+
+    name: str
+    text: str
+    rule: type[Rule]
+
+
+BLENDINGS: Registry[Blending] = Registry("blending")
+# Only the first is the paper's proposal.
+PAPER = BLENDINGS.register(Blending("paper", "Algorithm 1: gains over the best smoothed losses so far", Algorithm1))
+BLENDINGS.register(
+    Blending("fixed_references", "gains over the losses of evaluation 0, as in the paper's [17, 18]", FixedReferences)
+)
+BLENDINGS.register(Blending("uniform", "1/K for every branch, throughout", Uniform))
+BLENDINGS.register(
+    Blending("averaged", "not in the paper: the weights of Algorithm 1 averaged over the last W evaluations", Averaged)
+)

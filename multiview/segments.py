@@ -1,48 +1,86 @@
-"""Aligned segments of about 1.5 s: a random one a clip for training, evenly spaced ones for test."""
+"""Aligned segments of about 1.5 s: a random one a clip for training, S evenly spaced ones for test (Sec. 3.1.3)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
-from data_prep.views import Geometry
+from multiview.views import VIEWS, Geometry
+
+# Segments of a clip when training is monitored: all of a 5 s clip, and as many of a longer one, where
+# S of them would take longer than the epoch itself.
+MONITOR_SEGMENTS = 5
 
 
-def cut(
-    values: Mapping[str, np.ndarray],
-    offsets: Mapping[str, np.ndarray],
-    size: Geometry,
-    views: Sequence[str],
-    clips: np.ndarray,
-    starts: np.ndarray,
-) -> dict[str, np.ndarray]:
+class Features(Protocol):
+    """Views of clips, end to end along time: a store, or an excerpt of a recording."""
+
+    @property
+    def sample_rate(self) -> int:
+        """44100 or 22050 Hz."""
+
+    @property
+    def values(self) -> Mapping[str, np.ndarray]:
+        """By view: the clips end to end."""
+
+    @property
+    def offsets(self) -> Mapping[str, np.ndarray]:
+        """By view: where each clip begins, and the end; int64 [clips + 1]."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Rows of the clips and first samples of segments, int64 [segments] each, clip by clip."""
+
+    clips: np.ndarray
+    starts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, part: Any) -> Segments:
+        return Segments(self.clips[part], self.starts[part])
+
+
+def cut(features: Features, segments: Segments, views: Sequence[str]) -> dict[str, np.ndarray]:
     """Segments of several views that begin at the same sample.
 
     Mel and gammatone begin at frame floor(start / hop), CQT at frame floor(start / CQT hop).
 
-    Parameters
-    ----------
-    values, offsets : mapping by view
-        As in `multiview.store.Store`.
-    clips, starts : int arrays [segments]
-        Row of each segment's clip, and its first sample.
-
     Returns
     -------
     dict
-        By view: float32 [segments, frames, 64, 1] in dB; `raw` float32 [segments, samples, 1].
+        By view: float32 [segments, frames, 64, 1] in dB; `raw` float32 [segments, samples, 1] in [-1, 1].
     """
     batch = {}
-    for view in views:
-        length = size.segment(view)
-        begins = offsets[view][clips] + starts // size.view_hop(view)
-        segments = np.empty((len(clips), length, *values[view].shape[1:]), np.float32)
+    for name in views:
+        view, values = VIEWS[name], features.values[name]
+        grid = view.grid(features.sample_rate)
+        begins = features.offsets[name][segments.clips] + segments.starts // grid.hop
+        parts = np.empty((len(segments), grid.segment, *values.shape[1:]), np.float32)
         for row, begin in enumerate(begins):
-            segments[row] = values[view][begin : begin + length]
-        if view == "raw":
-            segments *= np.float32(1 / 32768)
-        batch[view] = segments[..., np.newaxis]
+            parts[row] = values[begin : begin + grid.segment]
+        batch[name] = view.for_network(parts)[..., np.newaxis]
+    return batch
+
+
+def cut_in_graph(values: Mapping[str, Any], sample_rate: int, segments: Segments) -> dict[str, Any]:
+    """`cut` of TensorFlow's tensors [clips, steps, ...] with what the network takes, clips of one length.
+
+    `segments` holds int64 tensors.
+    """
+    import tensorflow as tf
+
+    batch = {}
+    for name, value in values.items():
+        grid, steps = VIEWS[name].grid(sample_rate), tf.shape(value, tf.int64)[1]
+        rows = tf.reshape(value, [-1, *value.shape[2:]])
+        begins = segments.clips * steps + segments.starts // grid.hop
+        places = begins[:, tf.newaxis] + tf.range(grid.segment, dtype=tf.int64)
+        batch[name] = tf.gather(rows, places)[..., tf.newaxis]
     return batch
 
 
@@ -51,11 +89,50 @@ def random_starts(lasts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, lasts, endpoint=True)
 
 
-def even_starts(last: int, count: int) -> np.ndarray:
-    """`count` starts evenly spaced from 0 to `last`, int64 [count]."""
-    return np.linspace(0, last, count).astype(np.int64)
+def even_starts(last: Any, count: Any, ops: Any = np) -> Any:
+    """`count` starts evenly spaced from 0 to `last`, float64 [count] of whole numbers after truncation.
+
+    `ops` is NumPy, or TensorFlow for tensors.
+    """
+    places = np.arange(count, dtype=np.float64) if ops is np else ops.range(count, dtype=ops.float64)
+    starts = places * (last / ops.maximum(count - 1.0, 1.0))
+    # The last one exactly, where there are two.
+    return ops.where((places > 0) & (places == count - 1.0), last, starts)
 
 
-def test_count(samples: int, sample_rate: int) -> int:
-    """Segments of a clip at test: S for a clip of S seconds (Sec. 3.1.3), at least one."""
-    return max(1, round(int(samples) / sample_rate))
+def test_starts(samples: Any, size: Geometry, most: int | None = None) -> np.ndarray:
+    """First samples of the S segments of a clip of S seconds, at least one; int64 [S].
+
+    Evenly spaced from the first possible start to the last (Sec. 3.1.3): the rule of test, prediction and inspection;
+    `test_starts_in_graph` is the same on tensors.
+
+    Parameters
+    ----------
+    samples : int
+        Length of the clip before any padding.
+    most : int, optional
+        Segments at most, as when training is monitored.
+    """
+    samples = int(samples)
+    count = max(1, round(samples / size.sample_rate))
+    last = size.last_start(max(samples, size.segment_samples))
+    return even_starts(last, min(count, most or count)).astype(np.int64)
+
+
+def test_starts_in_graph(samples: Any, size: Geometry) -> Any:
+    """`test_starts` of an int64 tensor [] that is at least a segment; int64 [S]."""
+    import tensorflow as tf
+
+    last = tf.cast(size.last_start(samples, tf.minimum), tf.float64)
+    count = tf.maximum(tf.round(tf.cast(samples, tf.float64) / size.sample_rate), 1.0)
+    return tf.cast(even_starts(last, count, tf), tf.int64)
+
+
+def test_segments(clips: np.ndarray, samples: np.ndarray, size: Geometry, most: int | None = None) -> Segments:
+    """The test segments of several clips: rows `clips`, lengths `samples` before padding, int64 [clips] each."""
+    starts = [test_starts(length, size, most) for length in samples]
+    return Segments(np.repeat(clips, [len(each) for each in starts]), np.concatenate(starts))
+
+
+for _rule in (test_starts, test_starts_in_graph, test_segments):
+    _rule.__test__ = False  # type: ignore[attr-defined]  # no test of pytest's

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 
-from multiview.errors import InputError
-from multiview.names import SYSTEMS
-from multiview.splits import protocol
+from multiview import augment, backbones, blending
 from multiview.store import Store
+from multiview.support.errors import InputError
+from multiview.support.registry import Registry
+from multiview.systems import System, chosen_views, find_system
 
 DECAY = 0.8  # of the learning rate ...
 MILESTONES = (0.1, 0.2, 0.3)  # ... after these shares of the epochs (Sec. 3.1.3)
 MAX_SEED = 10**6
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-# What the weights follow. Only the first is the paper's proposal.
-BLENDINGS = {
-    "paper": "Algorithm 1: gains over the best smoothed losses so far",
-    "fixed_references": "gains over the losses of evaluation 0, as in the paper's [17, 18]",
-    "uniform": "1/K for every branch, throughout",
-    "averaged": "not in the paper: the weights of Algorithm 1 averaged over the last W evaluations",
-}
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What a run takes from its preset unless the user says otherwise.
+    """What a run takes from its preset unless the user says otherwise; `text` says what it is for.
 
     `width` is a factor on the widths of Tables 1 and 2, `sample_rate` in Hz and `epochs` are the
     dataset's own where None, and `window` is W of Algorithm 1 in evaluations.
     """
 
+    name: str
+    text: str
     width: float
     sample_rate: int | None
     epochs: int | None
@@ -41,8 +37,11 @@ class Preset:
     window: int
 
 
-PRESETS = {
-    "paper": Preset(
+PRESETS: Registry[Preset] = Registry("preset")
+PRESETS.register(
+    Preset(
+        name="paper",
+        text="the paper's network and schedule",
         width=1.0,
         sample_rate=None,
         epochs=None,
@@ -51,9 +50,13 @@ PRESETS = {
         warm_up_learning_rate=2e-5,
         warm_up_epochs=10,
         window=20,
-    ),
-    # For a laptop: a quarter of every width, and few epochs at a higher rate.
-    "small": Preset(
+    )
+)
+# For a laptop: a quarter of every width, and few epochs at a higher rate.
+PRESETS.register(
+    Preset(
+        name="small",
+        text="a quarter of every width, 22.05 kHz, few epochs at a higher rate",
         width=1 / 4,
         sample_rate=22050,
         epochs=60,
@@ -62,9 +65,13 @@ PRESETS = {
         warm_up_learning_rate=1e-4,
         warm_up_epochs=2,
         window=10,
-    ),
-    # For the demo dataset: minutes, with weights that move within its few epochs.
-    "demo": Preset(
+    )
+)
+# For the demo dataset: minutes, with weights that move within its few epochs.
+PRESETS.register(
+    Preset(
+        name="demo",
+        text="a sixteenth of every width, 22.05 kHz, minutes",
         width=1 / 16,
         sample_rate=22050,
         epochs=14,
@@ -73,21 +80,35 @@ PRESETS = {
         warm_up_learning_rate=1e-3,
         warm_up_epochs=1,
         window=5,
-    ),
-}
+    )
+)
 
 
 @dataclass(frozen=True)
-class Settings(Preset):
-    """Settings of one run. Equal settings on the same store mean the same run."""
+class Settings:
+    """Settings of one run. Equal settings on the same store mean the same run.
 
+    The first fields are those of `Preset`.
+    """
+
+    width: float
+    sample_rate: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    warm_up_learning_rate: float
+    warm_up_epochs: int
+    window: int
     system: str
     fold: int
     preset: str
     seed: int = 0
     evaluation_interval: int | None = None  # in steps; an epoch where None
     precision: str = "float32"
-    blending: str = "paper"  # one of BLENDINGS
+    blending: str = blending.PAPER.name
+    views: str | None = None  # of a system on several, a list; the paper's four where None
+    backbone: str | None = None  # NAME or VIEW=NAME,...; the paper's where None
+    augmentations: str | None = None  # a list
 
     def learning_rate_at(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 1."""
@@ -99,6 +120,32 @@ class Settings(Preset):
     def dtype_policy(self) -> str:
         """Keras's name of the precision."""
         return PRECISIONS[self.precision]
+
+    def resolve(self) -> System:
+        """The system with its views and branches."""
+        return find_system(self.system, self.views.split(",") if self.views else None)
+
+    def names(self) -> dict[str, list[str]]:
+        """What the run takes from each registry, by kind."""
+        views = self.resolve().views
+        return {
+            "view": list(views),
+            "blending": [self.blending],
+            "backbone": sorted(set(backbones.choose(self.backbone, views).values())),
+            "augmentation": [each.name for each in augment.choose(self.augmentations)],
+        }
+
+
+def complete(recorded: dict) -> dict:
+    """Recorded settings; those that are younger than the record with their defaults."""
+    younger = {field.name: field.default for field in fields(Settings) if field.default is not MISSING}
+    return {**younger, **recorded}
+
+
+def from_record(recorded: dict) -> Settings:
+    """The settings that a run recorded."""
+    known = {field.name for field in fields(Settings)}
+    return Settings(**{name: value for name, value in complete(recorded).items() if name in known})
 
 
 def make_settings(store: Store, system: str, fold: int, preset: str, **changes) -> Settings:
@@ -112,26 +159,27 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
     Raises
     ------
     InputError
-        For an unknown system or preset, a store of another sample rate than the preset's, or a value
-        out of range.
+        For an unknown name, a store of another sample rate than the preset's or without a view that is needed, or
+        a value out of range.
     """
-    for what, name, known in (("system", system, SYSTEMS), ("preset", preset, PRESETS)):
-        if name not in known:
-            raise InputError(f"expected a {what} of {', '.join(known)}; found {name!r}")
-    chosen = PRESETS[preset]
-    settings = Settings(system=system, fold=fold, preset=preset, **asdict(chosen))
-    settings = replace(
-        settings,
-        sample_rate=chosen.sample_rate or store.sample_rate,
-        epochs=chosen.epochs or protocol(store.dataset).epochs,
-    )
+    find_system(system)
+    chosen = PRESETS.find(preset)
+    defaults = {name: value for name, value in asdict(chosen).items() if name not in ("name", "text")}
+    defaults |= {"sample_rate": chosen.sample_rate or store.sample_rate, "epochs": chosen.epochs or store.about.epochs}
+    settings = Settings(system=system, fold=fold, preset=preset, **defaults)
     settings = replace(settings, **{key: value for key, value in changes.items() if value is not None})
+    if settings.views is not None:
+        views = chosen_views(system, settings.views.split(","))
+        settings = replace(settings, views=None if views is None else ",".join(views))
     for field in ("epochs", "batch_size", "learning_rate", "window", "evaluation_interval"):
         value = getattr(settings, field)
         if value is not None and not 0 < value < math.inf:
             raise InputError(f"expected --{field.replace('_', '-')} above 0, found {value}")
     if not 0 <= settings.seed < MAX_SEED:
         raise InputError(f"expected --seed from 0 to {MAX_SEED - 1}, found {settings.seed}")
+    blending.BLENDINGS.find(settings.blending)
+    settings.names()  # refuses unknown ones
+    store.require(settings.resolve().views, f"system {system}")
     if settings.sample_rate != store.sample_rate:
         raise InputError(
             f"preset {preset} expects a store at {settings.sample_rate} Hz, {store.path} is at "

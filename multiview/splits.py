@@ -6,32 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multiview.errors import InputError
 from multiview.store import Store
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What Sec. 3.1.3 sets for a dataset."""
-
-    epochs: int  # E
-    # Sources of each class drawn for validation: a number, or a share of those there are.
-    validation_sources: int | float
-
-
-PROTOCOLS = {
-    "esc50": Protocol(epochs=3000, validation_sources=2),
-    "esc10": Protocol(epochs=3000, validation_sources=2),
-    "dcase2016": Protocol(epochs=1500, validation_sources=0.1),
-    "gtzan": Protocol(epochs=1500, validation_sources=0.1),
-    "demo": Protocol(epochs=1500, validation_sources=4),  # with fewer, all are right too early
-}
-DEFAULT_PROTOCOL = Protocol(epochs=1500, validation_sources=0.1)
-
-
-def protocol(dataset: str) -> Protocol:
-    """The paper's protocol for a dataset, or GTZAN's for one that the paper does not know."""
-    return PROTOCOLS.get(dataset, DEFAULT_PROTOCOL)
+from multiview.support.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -81,7 +57,7 @@ def make_split(store: Store, fold: int, seed: int) -> Split:
 
     rng = np.random.default_rng([seed, fold])
     drawn: set[str] = set()
-    wanted = protocol(store.dataset).validation_sources
+    wanted = store.about.validation_sources
     for label in range(len(store.classes)):
         sources = np.unique(store.sources[~test & (store.labels == label)])
         count = wanted if isinstance(wanted, int) else max(1, round(wanted * len(sources)))

@@ -1,8 +1,8 @@
-"""The feature store: one HDF5 file with the four views of every clip of a dataset.
+"""The feature store: one HDF5 file with views of every clip of a dataset.
 
 Root attributes say what it holds (`format_version`, `dataset`, `sample_rate`, `views`, `software`,
-`complete`, `fingerprint`, `left_out`); group `clips` has one row a clip; `views/VIEW` holds `values`,
-the clips end to end along time, and `offsets` [clips + 1] where each begins.
+`complete`, `fingerprint`, `left_out`, `about`, `plugins`); group `clips` has one row a clip; `views/VIEW`
+holds `values`, the clips end to end along time, and `offsets` [clips + 1] where each begins.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import json
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from data_prep.views import BANDS, VIEWS, geometry, parameters
-from multiview.errors import InputError
-from multiview.files import check_space, replacing
+from multiview.support import plugins
+from multiview.support.errors import InputError
+from multiview.support.files import check_space, replacing
+from multiview.views import VIEWS, Geometry, geometry, in_order, paper_views, parameters
 
 FORMAT_VERSION = 1
 _TEXT = h5py.string_dtype("utf-8")
@@ -51,6 +52,43 @@ class Clip:
     samples: int
 
 
+@dataclass(frozen=True)
+class About:
+    """What travels with a dataset's features, so that nothing later has to know the dataset.
+
+    Parameters
+    ----------
+    label : str
+        How people read its name.
+    epochs : int
+        E of Sec. 3.1.3.
+    validation_sources : int or float
+        Sources of each class drawn for validation: a number, or a share of those there are.
+    page, licence : str
+        Where it is published, and on what terms; empty where that is not known.
+    non_commercial : bool
+        Whether the terms forbid commercial use.
+    synthesised : bool
+        Whether the sounds are of no use outside of this project.
+    """
+
+    label: str = ""
+    epochs: int = 1500
+    validation_sources: int | float = 0.1
+    page: str = ""
+    licence: str = ""
+    non_commercial: bool = False
+    synthesised: bool = False
+
+
+# Of stores that were made before their datasets' protocol travelled with them.
+_BEFORE = {
+    "esc50": About("ESC-50", epochs=3000, validation_sources=2),
+    "esc10": About("ESC-10", epochs=3000, validation_sources=2),
+    "demo": About("demo", validation_sources=4, synthesised=True),
+}
+
+
 def write_store(
     path: str | Path,
     *,
@@ -61,6 +99,8 @@ def write_store(
     features: Iterable[dict[str, np.ndarray]],
     software: dict[str, str],
     left_out: Sequence[str] = (),
+    views: Sequence[str] | None = None,
+    about: About | None = None,
 ) -> None:
     """Write a complete store beside `path` and move it there.
 
@@ -69,18 +109,22 @@ def write_store(
     clips : sequence of Clip
         The rows, in order.
     features : iterable of dict
-        For each clip its views, as `data_prep.views.extract` returns them; one clip at
+        For each clip its views, as `multiview.views.extract` returns them; one clip at
         a time is in memory.
     left_out : sequence of str
         Names of clips that belong to the dataset but could not be read.
+    views : sequence of str, optional
+        The views to hold, the paper's four by default.
+    about : About, optional
+        The dataset's protocol and terms.
     """
-    path = Path(path)
-    size, digest = geometry(sample_rate), hashlib.sha256()
-    lengths = {view: [size.frames(view, max(clip.samples, size.segment_samples)) for clip in clips] for view in VIEWS}
-    offsets = {view: np.concatenate([[0], np.cumsum(lengths[view])]).astype(np.int64) for view in VIEWS}
-    shapes = {view: (int(offsets[view][-1]),) + (() if view == "raw" else (BANDS,)) for view in VIEWS}
-    dtypes = {view: np.dtype(np.int16 if view == "raw" else np.float32) for view in VIEWS}
-    payload = sum(math.prod(shapes[view]) * dtypes[view].itemsize for view in VIEWS)
+    path, views = Path(path), paper_views() if views is None else in_order(views)
+    size, digest = geometry(sample_rate, views), hashlib.sha256()
+    lengths = {view: [size.frames(view, max(clip.samples, size.segment_samples)) for clip in clips] for view in views}
+    offsets = {view: np.concatenate([[0], np.cumsum(lengths[view])]).astype(np.int64) for view in views}
+    shapes = {view: (int(offsets[view][-1]), *VIEWS[view].band_shape) for view in views}
+    dtypes = {view: np.dtype(VIEWS[view].dtype) for view in views}
+    payload = sum(math.prod(shapes[view]) * dtypes[view].itemsize for view in views)
     with replacing(path) as temporary:
         check_space(temporary, payload + 2**20 + 1024 * len(clips))
         with h5py.File(temporary, "w") as file:
@@ -89,9 +133,11 @@ def write_store(
             file.attrs["format_version"] = FORMAT_VERSION
             file.attrs["dataset"] = dataset
             file.attrs["sample_rate"] = sample_rate
-            file.attrs["views"] = json.dumps(parameters(sample_rate), sort_keys=True)
+            file.attrs["views"] = json.dumps(parameters(sample_rate, views), sort_keys=True)
             file.attrs["software"] = json.dumps(software, sort_keys=True)
             file.attrs["left_out"] = json.dumps(list(left_out))
+            file.attrs["about"] = json.dumps(asdict(about or _BEFORE.get(dataset, About(dataset))), sort_keys=True)
+            file.attrs["plugins"] = json.dumps(plugins.record({"view": views}), sort_keys=True)
             file.attrs["complete"] = False
             create("classes", data=list(classes), dtype=_TEXT)
             for column, dtype in _CLIP_COLUMNS.items():
@@ -99,12 +145,12 @@ def write_store(
                 create(f"clips/{column}", data=rows, dtype=dtype)
                 digest.update(json.dumps(rows).encode())
             values = {}
-            for view in VIEWS:
+            for view in views:
                 # Not chunked: readers map the values straight from the file.
                 values[view] = create(f"views/{view}/values", shapes[view], dtypes[view])
                 create(f"views/{view}/offsets", data=offsets[view])
             for index, clip in enumerate(features):
-                for view in VIEWS:
+                for view in views:
                     begin, end = offsets[view][index : index + 2]
                     values[view][begin:end] = clip[view]
                     digest.update(np.ascontiguousarray(clip[view]))
@@ -125,8 +171,12 @@ class Store:
 
     Attributes
     ----------
-    dataset, sample_rate, fingerprint, classes
+    dataset, sample_rate, fingerprint, classes, about
         As recorded; `classes` is a list of names.
+    views : tuple of str
+        The views that it holds.
+    size : Geometry
+        Sizes at its rate.
     ids, splits, sources : str arrays [clips]
     labels, folds, samples : int64 arrays [clips]
     values, offsets : dict
@@ -135,7 +185,7 @@ class Store:
     Raises
     ------
     InputError
-        If the file is missing, truncated, foreign, unfinished, or made with other view parameters.
+        If the file is missing, truncated, foreign, unfinished, made with other view parameters, or needs a plugin.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -162,30 +212,61 @@ class Store:
             raise InputError(f"{self.path} was never finished; {again}")
         self.dataset = str(file.attrs["dataset"])
         self.sample_rate = int(file.attrs["sample_rate"])
-        self._check_views(json.loads(file.attrs["views"]), again)
+        plugins.require(self.path, json.loads(file.attrs.get("plugins", "{}")))
+        self.views = self._check_views(json.loads(file.attrs["views"]), again)
+        self.size: Geometry = geometry(self.sample_rate, self.views)
+        self.about = self._read_about(json.loads(file.attrs.get("about", "null")))
         self.left_out = json.loads(file.attrs.get("left_out", "[]"))
         self.classes = [str(name) for name in file["classes"].asstr()[()]]
         columns = file["clips"]
         self.ids, self.splits, self.sources = (columns[name].asstr()[()] for name in ("id", "split", "source"))
         self.labels, self.folds, self.samples = (columns[name][()] for name in ("label", "fold", "samples"))
-        self.offsets = {view: file[f"views/{view}/offsets"][()] for view in VIEWS}
-        self.values = {view: _values(file[f"views/{view}/values"]) for view in VIEWS}
+        self.offsets = {view: file[f"views/{view}/offsets"][()] for view in self.views}
+        self.values = {view: _values(file[f"views/{view}/values"]) for view in self.views}
         # Other writers may not have hashed the values; the table of clips then stands for them.
         table = json.dumps([vars(clip) for clip in self.clips()]).encode()
         self.fingerprint = str(file.attrs.get("fingerprint") or hashlib.sha256(table).hexdigest())
 
-    def _check_views(self, found: dict, again: str) -> None:
+    def _check_views(self, found: dict[str, dict], again: str) -> tuple[str, ...]:
         try:
-            expected = parameters(self.sample_rate)
+            views = in_order(found)
+            expected = parameters(self.sample_rate, views)
         except ValueError as error:
             raise InputError(f"{self.path}: {error}; {again}") from error
-        for view in VIEWS:
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}; if it is of a plugin, say --plugin, else {again}") from error
+        for view in views:
             for key, value in expected[view].items():
-                if found.get(view, {}).get(key) != value:
+                if found[view].get(key) != value:
                     raise InputError(
-                        f"{self.path}: expected {view} with {key} = {value!r}, "
-                        f"found {found.get(view, {}).get(key)!r}; {again}"
+                        f"{self.path}: expected {view} with {key} = {value!r}, found {found[view].get(key)!r}; {again}"
                     )
+        return views
+
+    def _read_about(self, found: dict | None) -> About:
+        if found is None:
+            return _BEFORE.get(self.dataset, About(self.dataset))
+        return About(**{field.name: found[field.name] for field in fields(About) if field.name in found})
+
+    def require(self, views: Sequence[str], who: str) -> None:
+        """Refuse to go on without some of `views`, which `who` takes.
+
+        Raises
+        ------
+        InputError
+            With the views that are missing, and those there are.
+        """
+        missing = [view for view in views if view not in self.views]
+        if missing:
+            raise InputError(
+                f"{who} takes the views {','.join(views)}, {self.path} holds {','.join(self.views)}: "
+                f"{','.join(missing)} missing; choose others with --views, or prepare a store with them"
+            )
+
+    def clip(self, view: str, row: int) -> np.ndarray:
+        """The stored values of one clip, along time."""
+        begin, end = self.offsets[view][row : row + 2]
+        return self.values[view][begin:end]
 
     def __len__(self) -> int:
         return len(self.ids)

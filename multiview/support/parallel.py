@@ -12,7 +12,7 @@ from pathlib import Path
 
 import joblib
 
-from multiview.errors import InputError
+from multiview.support.errors import InputError
 
 CONNECT_SECONDS = 20  # to a Dask scheduler
 _DIED = "a worker process died, perhaps for want of memory; repeat the command{}: what is finished is kept"

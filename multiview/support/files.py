@@ -15,7 +15,7 @@ from typing import Any
 
 import filelock
 
-from multiview.errors import InputError
+from multiview.support.errors import InputError
 
 PATIENCE = 1.0  # seconds that a lock may be held by one who only looks whether it is
 DIGITS = 12  # that make a temporary name unique

@@ -12,17 +12,19 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from multiview.errors import InputError
-from multiview.files import ANY_LEFTOVERS, is_locked, locked, read_json, write_json
-from multiview.settings import Settings
-from multiview.store import Store
+from multiview.settings import Settings, complete
+from multiview.store import About, Store
+from multiview.support import plugins
+from multiview.support.errors import InputError
+from multiview.support.files import ANY_LEFTOVERS, is_locked, locked, read_json, write_json
+from multiview.systems import System, find_system
 
 if TYPE_CHECKING:
     import keras
@@ -52,7 +54,7 @@ def _commit() -> str | None:
             for call in (
                 ("ls-files", "--error-unmatch", Path(__file__).name),
                 ("rev-parse", "HEAD"),
-                ("status", "--porcelain", "--untracked-files=no", "..", ":!../results"),
+                ("status", "--porcelain", "--untracked-files=no", "../..", ":!../../results"),
             )
         )
     except (OSError, subprocess.CalledProcessError):
@@ -123,8 +125,24 @@ class Run:
 
     def settings(self) -> dict:
         """The run's settings; those that are younger than it with their defaults."""
-        younger = {field.name: field.default for field in fields(Settings) if field.default is not MISSING}
-        return {**younger, **self.read()["settings"]}
+        return complete(self.read()["settings"])
+
+    def system(self) -> System:
+        """The system with its views and branches.
+
+        Raises
+        ------
+        InputError
+            If it needs a plugin that is not loaded.
+        """
+        record, settings = self.read(), self.settings()
+        plugins.require(self.path, record.get("plugins"))
+        return find_system(settings["system"], settings["views"].split(",") if settings["views"] else None)
+
+    def about(self) -> About:
+        """The dataset's protocol and terms, as far as the run recorded them."""
+        found = self.read()["store"].get("about", {})
+        return About(**{field.name: found[field.name] for field in fields(About) if field.name in found})
 
     def progress(self) -> tuple[float, float]:
         """Share of the training that would not have to be done again, and the seconds that it took.
@@ -157,7 +175,10 @@ class Run:
                 "sample_rate": store.sample_rate,
                 "fingerprint": store.fingerprint,
                 "classes": store.classes,
+                "views": list(store.views),
+                "about": asdict(store.about),
             },
+            "plugins": plugins.record(settings.names()),
         }
 
     def check(self, store: Store, settings: Settings) -> dict:
@@ -216,7 +237,9 @@ class Run:
         InputError
             If it is gone, or its content is no longer what it was.
         """
-        recorded = self.read()["store"]
+        record = self.read()
+        plugins.require(self.path, record.get("plugins"))
+        recorded = record["store"]
         store = Store(Path(os.path.normpath(self.path / recorded["path"])))
         if store.fingerprint != recorded["fingerprint"]:
             raise InputError(
@@ -237,6 +260,7 @@ class Run:
 
         import multiview.networks  # noqa: F401  registers the layers
 
+        plugins.require(self.path, self.read().get("plugins"))
         if not self.model.is_file():
             raise InputError(f"{self.path} has no model.keras yet; finish it with multiview train")
         try:

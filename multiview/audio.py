@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import librosa
 import numpy as np
 import soundfile
 import soxr
@@ -135,6 +134,8 @@ def to_rate(waveform: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
     """The waveform at `sample_rate` Hz, resampled with soxr's high quality where `rate` differs."""
     if rate == sample_rate:
         return waveform
+    import librosa  # most commands read no sound
+
     return librosa.resample(waveform, orig_sr=rate, target_sr=sample_rate, res_type="soxr_hq")
 
 

@@ -1,0 +1,100 @@
+"""Keras callbacks of training: Algorithm 1 on the model's weights, and a progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import keras
+from tqdm import tqdm
+
+from multiview.blending import Rule
+from multiview.history import Evaluation, Losses
+from multiview.networks import BlendedModel
+
+Listener = Callable[[Evaluation, BlendedModel], None]
+
+
+class AdaptiveBlending(keras.callbacks.Callback):
+    """Set the weights of the model's branches by a rule, such as Algorithm 1, after every evaluation.
+
+    Before training and at the end of each epoch of `fit`, measures the losses of every branch, gives them to
+    the rule, and assigns the model's `branch_weights`. The compiled step reads the new weights as they
+    are; nothing is recompiled. Listeners get the whole `Evaluation`, and Keras's `logs` a copy of it.
+
+    Example::
+
+        blending = AdaptiveBlending(measure, Algorithm1(model.branches, window=20), warm_up=10)
+        model.fit(data, epochs=100, callbacks=[blending])
+
+    Args:
+        measure: Callable, model to `Losses`, such as `multiview.evaluation.Monitor`.
+        rule: Rule. Algorithm 1, say, and its state.
+        warm_up: Integer. Evaluations after the first during which the weights stay uniform.
+        place: Callable, number of the evaluation to `epoch`, `step` and `learning_rate`; by default as the optimizer
+            says.
+        listeners: Callables that take each evaluation and the model, in order.
+    """
+
+    def __init__(
+        self,
+        measure: Callable[[keras.Model], Losses],
+        rule: Rule,
+        warm_up: int = 0,
+        place: Callable[[int], dict] | None = None,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        super().__init__()
+        self.measure, self.rule, self.warm_up = measure, rule, warm_up
+        self.place, self.listeners = place or self._place, listeners
+
+    def replay(self, evaluations: Iterable[Losses]) -> None:
+        """Bring the rule to where it was after evaluations 0, 1, ..."""
+        for losses in evaluations:
+            self._update(losses)
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if not self.rule.history["train"]:  # not so when training is continued
+            self._evaluate(logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._evaluate(logs)
+
+    def _place(self, evaluation: int) -> dict:
+        optimizer = self.model.optimizer
+        step, rate = (float(keras.ops.convert_to_numpy(x)) for x in (optimizer.iterations, optimizer.learning_rate))
+        return {"epoch": evaluation, "step": int(step), "learning_rate": rate}
+
+    def _update(self, losses: Losses) -> dict[str, float]:
+        evaluation = len(self.rule.history["train"])
+        weights = self.rule.update(losses.train, losses.validation, warm_up=evaluation < self.warm_up)
+        return dict(zip(self.rule.branches, weights.tolist(), strict=True))
+
+    def _evaluate(self, logs: dict | None) -> None:
+        number, losses = len(self.rule.history["train"]), self.measure(self.model)
+        weight = self._update(losses)
+        self.model.branch_weights.assign(list(weight.values()))
+        evaluation = Evaluation(evaluation=number, weight=weight, **vars(losses), **self.place(number))
+        for listener in self.listeners:
+            listener(evaluation, self.model)
+        if logs is not None:
+            logs.update(evaluation.logs())
+
+
+class Progress(keras.callbacks.Callback):
+    """One bar for the whole run, with the time left and the latest validation accuracy of a branch."""
+
+    def __init__(self, label: str, steps: int, done: int, branch: str) -> None:
+        super().__init__()
+        self.bar = tqdm(total=steps, initial=done, desc=label, unit="step", smoothing=0.05)
+        self.branch = branch
+
+    def show(self, evaluation: Evaluation, model: BlendedModel) -> None:
+        """Write the accuracy beside the bar."""
+        if evaluation.evaluation:
+            self.bar.set_postfix(val_accuracy=f"{evaluation.accuracy[self.branch]:.3f}")
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.bar.update()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self.bar.close()

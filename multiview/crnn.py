@@ -1,0 +1,100 @@
+"""Tables 1 and 2 as data, and the paper's CRNN, which turns a view into its embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from keras import layers
+
+from multiview.layers import AttentionPooling
+from multiview.views import VIEWS
+
+DROPOUT = 0.1
+# Keras's default of 0.99 leaves the moving averages behind for hundreds of the few steps an epoch
+# has here, and the losses measured in inference mode, which steer the blending, would be noise.
+BATCH_NORM_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution and its pooling: two rows of Table 1 or 2. Sizes are (time, frequency)."""
+
+    name: str
+    filters: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: str
+    pool: tuple[int, ...] | None  # kernel and stride
+    scaled: bool = True  # whether a narrower preset narrows it
+
+
+def _conv(index: int, filters: int) -> Conv:
+    return Conv(f"conv{index}", filters, (3, 3), (1, 1), "same", pool=(1, 2))
+
+
+# Table 1: the 2-D CRNNs, input (T, 64, 1). Rows conv-l and pool-l with their F_l.
+TABLE_1 = (
+    _conv(1, 32),
+    _conv(2, 64),
+    _conv(3, 128),
+    _conv(4, 128),
+    _conv(5, 256),
+    _conv(6, 512),
+)
+
+# Table 2: the 1-D CRNN, input (66650, 1). The filters of conv02 become the frequency axis of what
+# follows, 64 of them whatever the preset.
+TABLE_2_RAW = (
+    Conv("conv01", 32, (64,), (2,), "valid", pool=None),
+    Conv("conv02", 64, (16,), (2,), "valid", pool=(64,), scaled=False),
+)
+TABLE_2 = (
+    Conv("conv1", 32, (5, 3), (1, 1), "same", pool=(4, 2)),
+    *TABLE_1[1:],
+)
+
+# The rows below the convolutions, the same in both tables.
+GRU_UNITS = 256  # a direction
+ATTENTION_UNITS = 64
+
+
+def _block(x: Any, row: Conv, view: str, filters: int) -> Any:
+    """Convolution, ReLU, batch normalisation, max pooling, dropout."""
+    conv, pooling = {
+        1: (layers.Conv1D, layers.MaxPooling1D),
+        2: (layers.Conv2D, layers.MaxPooling2D),
+    }[len(row.kernel)]
+    x = conv(filters, row.kernel, row.stride, row.padding, activation="relu", name=f"{view}_{row.name}")(x)
+    x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{view}_{row.name.replace('conv', 'norm')}")(x)
+    if row.pool:
+        # Views of fewer than 64 bands reach one band earlier.
+        size = tuple(min(kernel, length) for kernel, length in zip(row.pool, x.shape[1:], strict=False))
+        pool = row.name.replace("conv", "pool")
+        x = pooling(size, size, padding="valid", name=f"{view}_{pool}")(x)
+    return layers.Dropout(DROPOUT)(x)
+
+
+def table_2_raw(sample_rate: int) -> tuple[Conv, ...]:
+    """The first rows of Table 2; pool02 is 64 wide at 44.1 kHz and half that at 22.05 kHz."""
+    conv01, conv02 = TABLE_2_RAW
+    return conv01, replace(conv02, pool=(conv02.pool[0] * sample_rate // 44100,))
+
+
+def crnn(x: Any, view: str, sample_rate: int, wide: Callable[[int], int]) -> Any:
+    """The paper's CRNN up to its embedding: Table 1 for a view with frequency bins, Table 2 for a waveform.
+
+    [batch, frames, 64, 1] or [batch, samples, 1] to [batch, 512] at full width.
+    """
+    waveform = VIEWS[view].bands is None
+    if waveform:
+        for row in table_2_raw(sample_rate):
+            x = _block(x, row, view, wide(row.filters) if row.scaled else row.filters)
+        x = layers.Reshape((*x.shape[1:], 1), name=f"{view}_image")(x)  # (260, 64, 1)
+    for row in TABLE_2 if waveform else TABLE_1:
+        x = _block(x, row, view, wide(row.filters))
+    x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]), name=f"{view}_reshape")(x)  # (T, 512)
+    x = layers.Bidirectional(layers.GRU(wide(GRU_UNITS), return_sequences=True), name=f"{view}_birnn")(x)
+    x = layers.Dropout(DROPOUT)(x)
+    return AttentionPooling(wide(ATTENTION_UNITS), dtype="float32", name=f"{view}_attention")(x)

@@ -1,0 +1,51 @@
+"""Testing the kept model of a run: `predictions.h5` and `metrics.json`."""
+
+from __future__ import annotations
+
+from multiview.evaluation import accuracy, average_by_clip, predict_segments, self_ensemble
+from multiview.experiment.predictions import Predictions
+from multiview.experiment.run import Run
+from multiview.segments import test_segments
+from multiview.splits import make_split
+from multiview.support.files import write_json
+
+
+def evaluate(run: Run) -> dict:
+    """Test the kept model of a run on its fold; write `predictions.h5` and `metrics.json`.
+
+    Returns
+    -------
+    dict
+        Content of `metrics.json`, accuracies as fractions.
+    """
+    system, settings = run.system(), run.settings()
+    store, model = run.store(), run.load_model()
+    rows = make_split(store, settings["fold"], settings["seed"]).test
+    segments = test_segments(rows, store.samples[rows], store.size)
+    outputs = predict_segments(model, store, segments)
+    predictions = Predictions(
+        clips=[str(name) for name in store.ids[rows]],
+        labels=store.labels[rows],
+        classes=store.classes,
+        probabilities={branch: average_by_clip(outputs[branch], segments.clips) for branch in system.branches},
+        weights=model.weights_by_branch(),
+    )
+    predictions.write(run.predictions)
+    scores = {
+        branch: accuracy(probabilities, predictions.labels)
+        for branch, probabilities in predictions.probabilities.items()
+    }
+    if system.ensemble:
+        scores[system.ensemble] = accuracy(
+            self_ensemble(predictions.probabilities, predictions.weights), predictions.labels
+        )
+    metrics = {
+        "system": system.name,
+        "dataset": store.dataset,
+        "fold": settings["fold"],
+        "clips": len(rows),
+        "accuracy": scores,
+    }
+    write_json(run.metrics, metrics)
+    run.update(status="evaluated")
+    return metrics

@@ -1,0 +1,94 @@
+"""Training a run in its directory: kept, recorded, and continued where it was interrupted."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import keras
+
+from multiview.blending import BLENDINGS, DivergedError
+from multiview.callbacks import AdaptiveBlending, Progress
+from multiview.evaluation import Monitor
+from multiview.experiment.recorder import Recorder
+from multiview.experiment.run import Run
+from multiview.settings import Settings
+from multiview.splits import Split, make_split
+from multiview.store import Store
+from multiview.support.errors import InputError
+from multiview.support.files import replacing
+from multiview.training import TrainingSegments, compile_network, fit, make_network
+
+
+def train(store: Store, settings: Settings, path: str | Path) -> Run:
+    """Train one system on one fold in the run directory `path`, or continue what is there.
+
+    Leaves `run.json`, `history.csv` and `model.keras`. A finished run is left as it is.
+
+    Raises
+    ------
+    InputError
+        If the store has no such fold, or the directory holds another run or is in use.
+    DivergedError
+        If a loss is no longer finite, or has exploded; the last good checkpoint stays.
+    """
+    run, split = Run(path), make_split(store, settings.fold, settings.seed)
+    data = TrainingSegments(store, split.train, settings)
+    if not data.intervals:
+        raise InputError(
+            f"expected --evaluation-interval of at most the {settings.epochs * data.steps_per_epoch} steps "
+            f"of training, found {data.interval}"
+        )
+    policy = keras.config.dtype_policy()
+    with run.locked():
+        if run.begin(store, settings):
+            print(f"{path} is trained already")
+            return run
+        try:
+            keras.config.set_dtype_policy(settings.dtype_policy)
+            _fit(store, settings, split, data, run)
+        except DivergedError as error:
+            run.update(status="failed", reason=str(error))
+            raise
+        except KeyboardInterrupt:
+            run.update(status="interrupted")
+            raise
+        finally:
+            keras.config.set_dtype_policy(policy)
+    return run
+
+
+def _fit(store: Store, settings: Settings, split: Split, data: TrainingSegments, run: Run) -> None:
+    """Build, fit and save the kept model."""
+    system = settings.resolve()
+    keras.utils.set_random_seed(1000 * settings.seed + settings.fold)
+    model = make_network(store, settings, split)
+    compile_network(model, settings, data.steps_per_epoch)
+
+    recorder = Recorder(run, system)
+    recorder.resume(model)
+    rule = BLENDINGS[settings.blending].rule(system.branches, settings.window)
+    label = f"{store.dataset} {settings.system} fold {settings.fold}"
+    progress = Progress(label, data.intervals * data.interval, recorder.done * data.interval, system.scored)
+    blending = AdaptiveBlending(
+        Monitor(store, split, settings.batch_size), rule, data.warm_up, data.place, [recorder.record, progress.show]
+    )
+    blending.replay(recorder.evaluations)
+    fit(model, data, [blending, progress], recorder.done)
+
+    kept = make_network(store, settings, split)
+    for variable, value in zip(kept.variables, recorder.kept.variables, strict=True):
+        variable.assign(value)
+    evaluation = recorder.kept.evaluation
+    run.update(
+        status="trained",
+        parameters=kept.count_params(),
+        clips={name: len(rows) for name, rows in asdict(split).items()},
+        kept={"evaluation": evaluation.evaluation, "epoch": evaluation.epoch},
+        training_seconds=round(recorder.seconds, 1),
+        checkpoint_seconds=round(recorder.checkpoint_seconds, 2),
+    )
+    # Last: a run whose model is there is finished.
+    with replacing(run.model) as temporary:
+        kept.save(temporary)
+    run.checkpoint.unlink(missing_ok=True)
