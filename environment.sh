@@ -1,34 +1,34 @@
 # Sourced by run_experiments.sh and tests/run: makes .venv with the project in it, once, and uses it.
 # MULTIVIEW_PYTHON names another Python to make it with.
 
-use_environment() { # EXTRAS, such as [test], or nothing; run in the repository root
-  local extras=$1 python candidate version
-  version=$(cksum <setup.py)
-  if [ "$(cat ".venv/installed$extras" 2>/dev/null)" != "$version" ]; then
+use_environment() { # ROOT EXTRAS: the repository's root, and extras such as [test], or nothing
+  local root=$1 extras=$2 venv="$1/.venv" python='' candidate version
+  version=$(cksum <"$root/setup.py")
+  if [ "$(cat "$venv/installed$extras" 2>/dev/null)" != "$version" ]; then
     for candidate in ${MULTIVIEW_PYTHON:-python3 python3.13 python3.12 python3.11 python3.10 python}; do
       if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then
         python=$candidate
         break
       fi
     done
-    if [ -z "${python:-}" ]; then
+    if [ -z "$python" ]; then
       echo "expected Python 3.10 to 3.13, found none; install one or name it in MULTIVIEW_PYTHON" >&2
       return 1
     fi
     echo "Making the virtual environment .venv with $("$python" --version), once; this downloads about 1 GB ..." >&2
-    if [ ! -x .venv/bin/pip ]; then
-      rm -rf .venv
-      "$python" -m venv .venv 2>/dev/null || {
+    if [ ! -x "$venv/bin/pip" ]; then
+      rm -rf "$venv"
+      "$python" -m venv "$venv" 2>/dev/null || {
         # Some systems ship Python without venv's own copy of pip.
-        rm -rf .venv
-        "$python" -m pip install --quiet --target .venv-maker virtualenv &&
-          PYTHONPATH=.venv-maker "$python" -m virtualenv --quiet .venv
-        rm -rf .venv-maker
+        rm -rf "$venv"
+        "$python" -m pip install --quiet --target "$venv-maker" virtualenv &&
+          PYTHONPATH="$venv-maker" "$python" -m virtualenv --quiet "$venv"
+        rm -rf "$venv-maker"
       } || return 1
     fi
-    .venv/bin/python -m pip install --quiet --editable ".$extras" || return 1
-    echo "$version" | tee .venv/installed >".venv/installed$extras"
+    "$venv/bin/python" -m pip install --quiet --editable "$root$extras" || return 1
+    echo "$version" | tee "$venv/installed" >"$venv/installed$extras"
   fi
-  PATH="$PWD/.venv/bin:$PATH"
+  PATH="$venv/bin:$PATH"
   hash -r
 }

@@ -12,7 +12,8 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10,<3.14",
-    packages=find_packages(include=["multiview", "data_prep", "data_prep.*"]),
+    packages=find_packages(include=["multiview", "multiview.*", "data_prep", "data_prep.*"]),
+    package_data={"multiview": ["py.typed"], "multiview.report": ["*.j2"], "multiview.export": ["*.j2"]},
     install_requires=[
         "tensorflow>=2.18,<3",
         "tensorflow-serving-api>=2.18,<3",
@@ -36,6 +37,8 @@ setup(
         "tqdm>=4.65",
         "filelock>=3.12",
         "matplotlib>=3.8",
+        "jinja2>=3.1",
+        "tabulate>=0.9",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.18,<3"],
@@ -43,8 +46,10 @@ setup(
         "cluster": ["distributed>=2024.1"],
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "hypothesis>=6.100",
             "ruff>=0.6",
+            "mypy>=1.11",
             "psutil>=5.9",
             "jax>=0.4.34",
             "distributed>=2024.1",

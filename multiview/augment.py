@@ -61,7 +61,7 @@ def augmented(batch: Batch, augmentations: Sequence[Augmentation], key: Sequence
         rng = np.random.default_rng([*key, zlib.crc32(augmentation.name.encode())])
         changed = augmentation.apply(batch, rng)
         for view, values in batch.views.items():
-            if (found := np.shape(changed.views.get(view))) != values.shape:
+            if (found := np.shape(changed.views.get(view, ()))) != values.shape:
                 raise InputError(
                     f"augmentation {augmentation.name}: field apply: expected {view} of shape {list(values.shape)}, "
                     f"found {list(found)}; mend it"

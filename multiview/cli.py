@@ -1,4 +1,4 @@
-"""`multiview`: train, evaluate, report, predict and export."""
+"""`multiview`: train, evaluate, report, predict, export and reproduce."""
 
 from __future__ import annotations
 
@@ -8,16 +8,28 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from multiview.errors import InputError, exit_status
-from multiview.names import SYSTEMS
-from multiview.settings import BLENDINGS, PRECISIONS, PRESETS, make_settings
+from multiview import options
+from multiview.blending import BLENDINGS, PAPER
+from multiview.settings import PRESETS, make_settings
+from multiview.support import plugins
+from multiview.support.errors import InputError, exit_status
+from multiview.systems import system_names
+
+if TYPE_CHECKING:
+    from multiview.experiment.run import Run
 
 # Read by the libraries when Keras is first imported, which the commands below do.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+HOP_SECONDS = 0.5  # of a timeline
+Parser = argparse.ArgumentParser
 
 
 def _import_keras() -> None:
@@ -32,35 +44,27 @@ def _import_keras() -> None:
         os.close(nowhere)
 
 
-# Options of every training, by the field of Settings that they change.
-TRAINING_OPTIONS = {
-    "seed": {"type": int, "metavar": "N", "default": 0, "help": "(0)"},
-    "epochs": {"type": int, "metavar": "N", "help": "E of the schedule (the preset's)"},
-    "batch_size": {"type": int, "metavar": "N", "help": "segments a step (the preset's)"},
-    "learning_rate": {"type": float, "metavar": "X", "help": "after the warm-up (the preset's)"},
-    "window": {"type": int, "metavar": "N", "help": "W of Algorithm 1, in evaluations (the preset's)"},
-    "evaluation_interval": {"type": int, "metavar": "N", "help": "steps from one evaluation to the next (an epoch)"},
-    "precision": {"choices": PRECISIONS, "default": "float32", "help": "of the arithmetic (float32)"},
-}
-
-
-HOP_SECONDS = 0.5  # of a timeline
-
-
-def _changes(args: argparse.Namespace) -> dict:
-    return {name: getattr(args, name) for name in TRAINING_OPTIONS}
+def _train_options(command: Parser) -> None:
+    command.add_argument("store", type=Path, metavar="STORE", help="made by multiview-prepare")
+    command.add_argument("--system", required=True, choices=system_names())
+    command.add_argument("--fold", required=True, type=int, metavar="N", help="the fold to test on")
+    command.add_argument("--preset", required=True, choices=PRESETS)
+    command.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run directory")
+    options.add_training_options(command)
+    options.add_blending_option(command)
 
 
 def _train(args: argparse.Namespace) -> None:
     from multiview.store import Store
 
     store = Store(args.store)
-    settings = make_settings(store, args.system, args.fold, args.preset, blending=args.blending, **_changes(args))
+    changes = {**options.changes(args), "blending": args.blending}
+    settings = make_settings(store, args.system, args.fold, args.preset, **changes)
 
     _import_keras()
     from multiview.blending import DivergedError
-    from multiview.evaluation import evaluate
-    from multiview.training import train
+    from multiview.experiment.evaluate import evaluate
+    from multiview.experiment.train import train
 
     try:
         run = train(store, settings, args.run)
@@ -74,23 +78,40 @@ def _train(args: argparse.Namespace) -> None:
     _print_metrics(run)
 
 
+def _grid_options(command: Parser) -> None:
+    command.add_argument("store", type=Path, metavar="STORE", help="made by multiview-prepare")
+    command.add_argument("--results", required=True, type=Path, metavar="DIR", help="where SYSTEM/foldN runs go")
+    command.add_argument("--preset", required=True, choices=PRESETS)
+    add_grid_options(command)
+    options.add_training_options(command)
+
+
+def add_grid_options(command: Parser) -> None:
+    """What is to be run, and where."""
+    ablations = ",".join(each for each in BLENDINGS if each != PAPER.name)
+    add = command.add_argument
+    add("--systems", type=options.names, metavar="LIST", help=f"of {','.join(system_names())} (all)")
+    add("--folds", type=options.numbers, metavar="LIST", help="folds to test on (all of the dataset's)")
+    add(
+        "--ablations", type=options.names, default=[], metavar="LIST",
+        help=f"more multi-view runs, of {ablations},windowN,intervalN,without_VIEW",
+    )  # fmt: skip
+    add("--jobs", type=int, default=1, metavar="N", help="runs at a time, one a GPU where there are several (1)")
+    add("--cluster", metavar="ADDRESS", help="run on the workers of a Dask scheduler, tcp://host:port")
+    add("--print-commands", action="store_true", help="print the command of each run to do, and end")
+    add("--status", action="store_true", help="print what is done, running and to do, with the time left, and end")
+
+
 def _grid(args: argparse.Namespace) -> int:
-    from multiview.grid import overview, run_grid, tasks
+    from multiview.experiment.grid import overview, run_grid, tasks
     from multiview.store import Store
 
     if args.jobs < 1:
         raise InputError(f"expected --jobs of at least 1, found {args.jobs}")
     # Absolute for a cluster, whose workers have working directories of their own.
     store, results = (path.absolute() if args.cluster else path for path in (args.store, args.results))
-    grid = tasks(
-        Store(store),
-        results,
-        args.preset,
-        args.systems,
-        args.folds,
-        args.ablations,
-        **_changes(args),
-    )
+    changes = options.changes(args)
+    grid = tasks(Store(store), results, args.preset, args.systems, args.folds, args.ablations, **changes)
     if args.print_commands:
         for task in grid:
             if task.state() in ("to do", "failed"):
@@ -108,29 +129,58 @@ def _grid(args: argparse.Namespace) -> int:
     return 1 if missing else 0
 
 
-def _print_metrics(run) -> None:
+def _evaluate_options(command: Parser) -> None:
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+
+
+def _print_metrics(run: Run) -> None:
     metrics = json.loads(run.metrics.read_text())
     scores = ", ".join(f"{name} {100 * value:.2f} %" for name, value in metrics["accuracy"].items())
     print(f"{run.path}: {metrics['clips']} test clips of fold {metrics['fold']}: {scores}")
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from multiview.evaluation import evaluate
-    from multiview.runs import Run
+    from multiview.experiment.run import Run
 
     runs = [Run(path) for path in args.runs]
     for run in runs:
         run.read()
     _import_keras()
+    from multiview.experiment.evaluate import evaluate
+
     for run in runs:
         evaluate(run)
         _print_metrics(run)
+
+
+def _report_options(command: Parser) -> None:
+    command.add_argument("directory", type=Path, metavar="DIR", help="with SYSTEM/foldN runs below it")
 
 
 def _report(args: argparse.Namespace) -> None:
     from multiview.report import report
 
     report(args.directory)
+
+
+def _predict_options(command: Parser) -> None:
+    add, formats = command.add_argument, command.add_mutually_exclusive_group()
+    add("model", type=Path, metavar="MODEL", help="a run or an export")
+    add("audio", nargs="+", metavar="AUDIO", help="sound files, folders of them, or - for standard input")
+    add("--top", type=int, default=3, metavar="N", help="classes to print (3); --csv has all")
+    add("--branches", action="store_true", help="what each branch says, and how much they disagree")
+    for form, text in (("json", "one object a line"), ("csv", "one row a file, one column a class")):
+        formats.add_argument(f"--{form}", dest="format", action="store_const", const=form, default="text", help=text)
+    formats.add_argument(
+        "--timeline",
+        action="store_true",
+        help="for recordings of any length: timeline.csv and timeline.png, classes over time",
+    )
+    add("--hop", type=float, metavar="S", help=f"seconds between rows of a timeline ({HOP_SECONDS})")
+    add(
+        "--to", type=Path, metavar="DIR",
+        help="where a timeline goes (here); for several recordings, in sub-folders NAME.timeline",
+    )  # fmt: skip
 
 
 def _predict(args: argparse.Namespace) -> int:
@@ -141,10 +191,10 @@ def _predict(args: argparse.Namespace) -> int:
     if not args.timeline and (args.hop, args.to) != (None, None):
         args.parser.error("--hop and --to need --timeline")
     _import_keras()
-    import multiview
-    from multiview.answers import print_answers, recordings, write_timelines
+    from multiview.predict import load
+    from multiview.predict.output import print_answers, recordings, write_timelines
 
-    predictor = multiview.load(args.model)
+    predictor = load(args.model)
     with recordings(args.audio) as sounds:
         if args.timeline:
             hop_seconds = HOP_SECONDS if args.hop is None else args.hop
@@ -154,151 +204,126 @@ def _predict(args: argparse.Namespace) -> int:
     return int(failed > 0)
 
 
+def _export_options(command: Parser) -> None:
+    command.add_argument("run", type=Path, metavar="RUN")
+    command.add_argument("--to", required=True, type=Path, metavar="DIR", help="gets DIR/1, DIR/2 ...")
+
+
 def _export(args: argparse.Namespace) -> None:
     _import_keras()
-    from multiview.serving import export
+    from multiview.export import export
 
     print(export(args.run, args.to))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("multiview", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+def _reproduce_options(command: Parser) -> None:
+    from multiview.experiment.reproduce import add_options
 
-    def add(name: str, function, text: str, example: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(
-            name,
-            help=text,
-            description=text,
-            epilog=f"example:\n  {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.set_defaults(function=function, parser=command)
-        return command
+    add_options(command)
+    add_grid_options(command)
+    options.add_training_options(command)
 
-    def add_training_options(command: argparse.ArgumentParser) -> None:
-        for name, keywords in TRAINING_OPTIONS.items():
-            command.add_argument(f"--{name.replace('_', '-')}", **keywords)
 
-    train = add(
-        "train",
-        _train,
+def _reproduce(args: argparse.Namespace) -> int:
+    from multiview.experiment.reproduce import reproduce
+
+    return reproduce(args)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: what it does, an example, its options, and its function, which gives an exit status or None."""
+
+    text: str
+    example: str
+    options: Callable[[Parser], None]
+    function: Callable[[argparse.Namespace], int | None]
+    dataset_options: bool = False  # whether it takes those of multiview-prepare, too
+
+
+COMMANDS = {
+    "train": Command(
         "Train one system on one fold, test it, or continue where it stopped.",
         "multiview train stores/esc10_22050.h5 --system multiview --fold 1 --preset small \\\n"
         "      --run results/esc10/small/multiview/fold1",
-    )
-    train.add_argument("store", type=Path, metavar="STORE", help="made by multiview-prepare")
-    train.add_argument("--system", required=True, choices=SYSTEMS)
-    train.add_argument("--fold", required=True, type=int, metavar="N", help="the fold to test on")
-    train.add_argument("--preset", required=True, choices=PRESETS)
-    train.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run directory")
-    add_training_options(train)
-    blendings = "; ".join(f"{name}: {text}" for name, text in BLENDINGS.items())
-    train.add_argument(
-        "--blending", choices=BLENDINGS, default="paper", help=f"weights of the branches (paper). {blendings}"
-    )
-
-    grid = add(
-        "grid",
-        _grid,
+        _train_options,
+        _train,
+    ),
+    "grid": Command(
         "Train all systems on all folds: what is done is skipped, what was interrupted goes on.",
         "multiview grid stores/esc10_22050.h5 --results results/esc10/small --preset small --folds 1,2",
-    )
-
-    def names(text: str) -> list[str]:
-        return text.split(",")
-
-    def numbers(text: str) -> list[int]:
-        return [int(each) for each in text.split(",")]
-
-    grid.add_argument("store", type=Path, metavar="STORE", help="made by multiview-prepare")
-    grid.add_argument("--results", required=True, type=Path, metavar="DIR", help="where SYSTEM/foldN runs go")
-    grid.add_argument("--preset", required=True, choices=PRESETS)
-    grid.add_argument(
-        "--systems", type=names, default=list(SYSTEMS), metavar="LIST", help=f"of {','.join(SYSTEMS)} (all)"
-    )
-    grid.add_argument("--folds", type=numbers, metavar="LIST", help="(the store's)")
-    grid.add_argument(
-        "--ablations",
-        type=names,
-        default=[],
-        metavar="LIST",
-        help=f"more multi-view runs, of {','.join(each for each in BLENDINGS if each != 'paper')},windowN,intervalN",
-    )
-    add_training_options(grid)
-    grid.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="runs at a time, one a GPU where there are several (1)"
-    )
-    grid.add_argument("--cluster", metavar="ADDRESS", help="run on the workers of a Dask scheduler, tcp://host:port")
-    grid.add_argument("--print-commands", action="store_true", help="print the command of each run to do, and end")
-    grid.add_argument(
-        "--status", action="store_true", help="print what is done, running and to do, with the time left, and end"
-    )
-
-    evaluate = add(
-        "evaluate",
-        _evaluate,
+        _grid_options,
+        _grid,
+    ),
+    "evaluate": Command(
         "Test the kept model of runs again.",
         "multiview evaluate results/esc10/small/*/fold1",
-    )
-    evaluate.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-
-    report = add(
-        "report",
-        _report,
+        _evaluate_options,
+        _evaluate,
+    ),
+    "report": Command(
         "Table 3 and Figure 2 from the runs below a directory.",
         "multiview report results/esc10/small",
-    )
-    report.add_argument("directory", type=Path, metavar="DIR", help="with SYSTEM/foldN runs below it")
-
-    predict = add(
-        "predict",
-        _predict,
+        _report_options,
+        _report,
+    ),
+    "predict": Command(
         "Classes of sounds, most probable first. Exit status 1 if any could not be read.",
         "multiview predict results/esc10/small/multiview/fold1 clip.wav folder --top 3",
-    )
-    predict.add_argument("model", type=Path, metavar="MODEL", help="a run or an export")
-    predict.add_argument(
-        "audio", nargs="+", metavar="AUDIO", help="sound files, folders of them, or - for standard input"
-    )
-    predict.add_argument("--top", type=int, default=3, metavar="N", help="classes to print (3); --csv has all")
-    predict.add_argument("--branches", action="store_true", help="what each branch says, and how much they disagree")
-    formats = predict.add_mutually_exclusive_group()
-    formats.add_argument(
-        "--json", dest="format", action="store_const", const="json", default="text", help="one object a line"
-    )
-    formats.add_argument(
-        "--csv", dest="format", action="store_const", const="csv", help="one row a file, one column a class"
-    )
-    formats.add_argument(
-        "--timeline",
-        action="store_true",
-        help="for recordings of any length: timeline.csv and timeline.png, classes over time",
-    )
-    predict.add_argument("--hop", type=float, metavar="S", help=f"seconds between rows of a timeline ({HOP_SECONDS})")
-    predict.add_argument(
-        "--to", type=Path, metavar="DIR",
-        help="where a timeline goes (here); for several recordings, in sub-folders NAME.timeline",
-    )  # fmt: skip
-
-    exporting = add(
-        "export",
-        _export,
+        _predict_options,
+        _predict,
+    ),
+    "export": Command(
         "A SavedModel for TensorFlow Serving, which takes waveforms, as the next version in a directory.",
         "multiview export results/esc10/small/multiview/fold1 --to exports/esc10",
-    )
-    exporting.add_argument("run", type=Path, metavar="RUN")
-    exporting.add_argument("--to", required=True, type=Path, metavar="DIR", help="gets DIR/1, DIR/2 ...")
+        _export_options,
+        _export,
+    ),
+    "reproduce": Command(
+        "Prepare a dataset, train the systems on its folds and report: what is done is skipped.",
+        "multiview reproduce esc10 --preset small --audio ESC-50-master --folds 1",
+        _reproduce_options,
+        _reproduce,
+        dataset_options=True,
+    ),
+}
+
+
+def make_parser() -> Parser:
+    """The parser of all commands."""
+    parser = Parser("multiview", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        each = commands.add_parser(
+            name,
+            help=command.text,
+            description=command.text,
+            epilog=f"example:\n  {command.example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=not command.dataset_options,
+        )
+        command.options(each)
+        options.add_plugin_option(each)
+        each.set_defaults(function=command.function, parser=each)
     return parser
+
+
+def _run(argv: list[str] | None) -> int | None:
+    plugins.load(options.plugins_in(argv))
+    parser = make_parser()
+    args, others = parser.parse_known_args(argv)
+    if others and not COMMANDS[args.command].dataset_options:
+        args.parser.error(f"unrecognized arguments: {' '.join(others)}")
+    args.others = others
+    return args.function(args)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of `multiview`."""
-    args = _parser().parse_args(argv)
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(errors="backslashreplace")  # names of files may be no text
-    return exit_status("multiview", lambda: args.function(args))
+    return exit_status("multiview", lambda: _run(argv))
 
 
 if __name__ == "__main__":

@@ -46,9 +46,10 @@ TABLE_1 = (
 
 # Table 2: the 1-D CRNN, input (66650, 1). The filters of conv02 become the frequency axis of what
 # follows, 64 of them whatever the preset.
+POOL02_WIDTH = 64  # at 44.1 kHz
 TABLE_2_RAW = (
     Conv("conv01", 32, (64,), (2,), "valid", pool=None),
-    Conv("conv02", 64, (16,), (2,), "valid", pool=(64,), scaled=False),
+    Conv("conv02", 64, (16,), (2,), "valid", pool=(POOL02_WIDTH,), scaled=False),
 )
 TABLE_2 = (
     Conv("conv1", 32, (5, 3), (1, 1), "same", pool=(4, 2)),
@@ -79,7 +80,8 @@ def _block(x: Any, row: Conv, view: str, filters: int) -> Any:
 def table_2_raw(sample_rate: int) -> tuple[Conv, ...]:
     """The first rows of Table 2; pool02 is 64 wide at 44.1 kHz and half that at 22.05 kHz."""
     conv01, conv02 = TABLE_2_RAW
-    return conv01, replace(conv02, pool=(conv02.pool[0] * sample_rate // 44100,))
+    width = POOL02_WIDTH * sample_rate // 44100
+    return conv01, replace(conv02, pool=(width,))
 
 
 def crnn(x: Any, view: str, sample_rate: int, wide: Callable[[int], int]) -> Any:

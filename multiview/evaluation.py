@@ -55,7 +55,7 @@ def self_ensemble(probabilities: Mapping[str, np.ndarray], weights: Mapping[str,
 
     The weights sum to 1, so the result is a distribution; the paper's factor 1/5 would only scale it.
     """
-    return sum(weights[branch] * probabilities[branch] for branch in probabilities)
+    return sum((weights[branch] * values for branch, values in probabilities.items()), start=np.float32(0))
 
 
 def late_fusion(probabilities: Sequence[np.ndarray]) -> np.ndarray:

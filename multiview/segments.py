@@ -134,5 +134,6 @@ def test_segments(clips: np.ndarray, samples: np.ndarray, size: Geometry, most: 
     return Segments(np.repeat(clips, [len(each) for each in starts]), np.concatenate(starts))
 
 
-for _rule in (test_starts, test_starts_in_graph, test_segments):
-    _rule.__test__ = False  # type: ignore[attr-defined]  # no test of pytest's
+_rules: tuple[Any, ...] = (test_starts, test_starts_in_graph, test_segments)
+for _rule in _rules:
+    _rule.__test__ = False  # no test of pytest's

@@ -65,7 +65,7 @@ def make_split(store: Store, fold: int, seed: int) -> Split:
     validation = ~test & np.isin(store.sources, list(drawn))
     train = ~test & ~validation
 
-    monitor = []
+    monitor: list[int] = []
     for label, name in enumerate(store.classes):
         rows = np.flatnonzero(train & (store.labels == label))
         if not len(rows):

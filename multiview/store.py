@@ -153,7 +153,7 @@ def write_store(
                 for view in views:
                     begin, end = offsets[view][index : index + 2]
                     values[view][begin:end] = clip[view]
-                    digest.update(np.ascontiguousarray(clip[view]))
+                    digest.update(np.ascontiguousarray(clip[view]).data)
             file.attrs["fingerprint"] = digest.hexdigest()
             file.attrs["complete"] = True
 

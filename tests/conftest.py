@@ -18,16 +18,28 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # JAX takes longer to compile these tiny networks than to train them.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+import filelock
+
 import multiview
-from data_prep.datasets import demo
+from data_prep.datasets import DATASETS, demo
 from data_prep.datasets.base import Index
 from data_prep.prepare import prepare
-from multiview.prediction import Predictor
-from multiview.runs import Run
+from multiview.experiment.run import Run
+from multiview.predict.predictor import Predictor
 from multiview.settings import Settings, make_settings
 from multiview.store import Store
+from multiview.support import plugins, registry
 
 DATA = Path(os.environ.get("MULTIVIEW_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """What a test registers, itself or by plugins, is gone after it."""
+    before = registry.snapshot()
+    yield
+    registry.restore(before)
+    plugins.forget()
 
 
 @pytest.fixture
@@ -53,12 +65,18 @@ def demo_index(tmp_path_factory: pytest.TempPathFactory) -> Index:
     return demo.index(tmp_path_factory.mktemp("demo"))
 
 
+def make_tiny_store(index: Index, path: Path) -> None:
+    """Three classes of the demo, 60 clips of 2 s at 22.05 kHz."""
+    clips = [clip for clip in index.clips if clip.label < 3 and clip.id.endswith("-0.wav")]
+    index = dataclasses.replace(index, classes=index.classes[:3], clips=clips)
+    prepare("demo", index, path, 22050, about=DATASETS["demo"].about())
+
+
 @pytest.fixture(scope="session")
 def tiny_store(demo_index: Index, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Three classes of the demo, 60 clips of 2 s at 22.05 kHz."""
-    clips = [clip for clip in demo_index.clips if clip.label < 3 and clip.id.endswith("-0.wav")]
     path = tmp_path_factory.mktemp("stores") / "tiny.h5"
-    prepare("demo", dataclasses.replace(demo_index, classes=demo_index.classes[:3], clips=clips), path, 22050)
+    make_tiny_store(demo_index, path)
     return Store(path)
 
 
@@ -75,36 +93,51 @@ def tiny_settings(tiny_store: Store):
 
 @pytest.fixture
 def tiny_recorder(tiny_store: Store, tiny_settings, tmp_path: Path):
-    """The recorder of a run that nothing trains, three steps an epoch, and a function that records an evaluation."""
-    from multiview.names import SYSTEMS
-    from multiview.recording import Recorder
+    """A run that nothing trains, three steps an epoch: run, recorder, and a function that records an evaluation."""
+    from multiview.experiment.recorder import Recorder
+    from multiview.history import Evaluation
 
-    def make(system: str = "mel", interval: int = 3, **changes) -> tuple[Recorder, Callable]:
+    model = SimpleNamespace(variables=[], optimizer=SimpleNamespace(variables=[]))
+
+    def make(system: str = "mel", interval: int = 3, **changes) -> tuple[Run, Recorder, Callable]:
         settings, run = tiny_settings(system, **changes), Run(tmp_path / "run")
         run.begin(tiny_store, settings)
-        recorder = Recorder(run, settings, SYSTEMS[system][1], 3, interval)
-        recorder.set_model(SimpleNamespace(variables=[], optimizer=SimpleNamespace(variables=[])))
-        run.history.touch()
+        recorder = Recorder(run, settings.resolve())
+        recorder.resume(model)
 
         def record(*train_losses: float) -> None:
-            logs = dict.fromkeys(recorder.columns[4:], 0.5)
-            logs |= {f"train_loss_{b}": loss for b, loss in zip(recorder.branches, train_losses, strict=True)}
-            recorder.on_epoch_end(len(recorder.rows) - 1, logs)
+            number, half = len(recorder.evaluations), dict.fromkeys(recorder.branches, 0.5)
+            train = dict(zip(recorder.branches, train_losses, strict=True))
+            step = number * interval
+            recorder.record(Evaluation(train, half, half, number, step // 3, step, 0.1, half), model)
 
-        return recorder, record
+        return run, recorder, record
 
     return make
 
 
 @pytest.fixture(scope="session")
-def tiny_trained(tiny_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A short run of the whole network, tested on fold 1, trained once for the tests that look at it."""
-    from multiview.evaluation import evaluate
-    from multiview.training import train
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all workers of this session share, for what is made once and looked at by many."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / f"shared-{os.environ.get('KERAS_BACKEND', 'default')}"
+    folder.mkdir(exist_ok=True)
+    return folder
 
-    settings = make_settings(tiny_store, "multiview", 1, "demo", width=1 / 32, epochs=5, window=2)
-    run = train(tiny_store, settings, tmp_path_factory.mktemp("runs") / "multiview" / "fold1")
-    evaluate(run)
+
+@pytest.fixture(scope="session")
+def tiny_trained(shared: Path) -> Run:
+    """A short run of the whole network, tested on fold 1, trained once for the tests that look at it."""
+    from multiview.experiment.evaluate import evaluate
+    from multiview.experiment.train import train
+
+    run, store = Run(shared / "runs" / "multiview" / "fold1"), shared / "tiny.h5"
+    with filelock.FileLock(shared / "trained.lock"):
+        if not run.metrics.exists():
+            make_tiny_store(demo.index(shared / "tiny_audio"), store)
+            opened = Store(store)
+            settings = make_settings(opened, "multiview", 1, "demo", width=1 / 32, epochs=5, window=2)
+            evaluate(train(opened, settings, run.path))
     return run
 
 
@@ -115,12 +148,14 @@ def live(tiny_trained: Run) -> Predictor:
 
 
 @pytest.fixture(scope="session")
-def exported(tiny_trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(tiny_trained: Run, shared: Path) -> Path:
     """Version 1 of an export of that run, made on the command line."""
     from multiview import cli
 
-    directory = tmp_path_factory.mktemp("exports") / "tiny"
-    assert cli.main(["export", str(tiny_trained.path), "--to", str(directory)]) == 0
+    directory = shared / "exports" / "tiny"
+    with filelock.FileLock(shared / "exported.lock"):
+        if not (directory / "1").exists():
+            assert cli.main(["export", str(tiny_trained.path), "--to", str(directory)]) == 0
     return directory / "1"
 
 

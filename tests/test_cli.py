@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from data_prep.views import extract, geometry
 from multiview import cli
-from multiview.runs import Run
+from multiview.experiment.run import Run
 from multiview.store import Store
+from multiview.views import extract, geometry
 
 
 def run(*arguments: object) -> int:

@@ -17,41 +17,45 @@ import numpy as np
 import pytest
 
 from multiview import cli
-from multiview.errors import InputError
-from multiview.grid import Task, ablation_changes, overview, run_grid, tasks
-from multiview.names import SYSTEMS
-from multiview.runs import Run
+from multiview.experiment.grid import Task, ablation_changes, overview, run_grid, tasks
+from multiview.experiment.run import Run
 from multiview.settings import make_settings
 from multiview.store import Store
+from multiview.support.errors import InputError
 
 
 def test_commands_make_the_runs_of_the_grid(tiny_store: Store, tmp_path: Path) -> None:
     grid = tasks(
-        tiny_store, tmp_path, "demo", list(SYSTEMS), ablations=["uniform", "window3", "interval7"], seed=4, epochs=9
+        tiny_store, tmp_path, "demo", ablations=["uniform", "window3", "interval7", "without_cqt"], seed=4, epochs=9
     )
-    assert len(grid) == 5 * (6 + 3)
-    assert [task.name for task in grid[4:9]] == [
+    assert len(grid) == 5 * (6 + 4)
+    assert [task.name for task in grid[4:10]] == [
         "concat/fold1",
         "multiview/fold1",
         "ablations/uniform/fold1",
         "ablations/window3/fold1",
         "ablations/interval7/fold1",
+        "ablations/without_cqt/fold1",
     ]
     for task in grid:
         program, *arguments = task.command
-        args = cli._parser().parse_args(arguments)
+        args = cli.make_parser().parse_args(arguments)
         assert Path(program) == Path(sys.executable).parent / "multiview"
         assert args.run == task.run.path == tmp_path / task.name
         kind, fold = task.name.rsplit("/fold", 1)
         system = "multiview" if kind.startswith("ablations") else kind
         assert (args.system, str(args.fold), args.seed, args.epochs) == (system, fold, 4, 9)
-        change = {"ablations/window3": {"window": 3}, "ablations/interval7": {"evaluation_interval": 7}}.get(kind, {})
+        changes = {"window3": {"window": 3}, "interval7": {"evaluation_interval": 7}}
+        change = changes.get(kind.removeprefix("ablations/"), {})
+        assert args.views == ("mel,gammatone,raw" if kind == "ablations/without_cqt" else None)
         assert args.blending == ("uniform" if kind == "ablations/uniform" else "paper")
         for name in ("window", "evaluation_interval", "batch_size", "learning_rate"):
             assert getattr(args, name) == change.get(name)
 
 
-@pytest.mark.parametrize("name", ["paper", "window", "window0", "interval-5", "clever", ""])
+@pytest.mark.parametrize(
+    "name", ["paper", "window", "window0", "interval-5", "clever", "", "without_", "without_video", "mel"]
+)
 def test_unknown_ablations_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="expected ablations of fixed_references, uniform, averaged, windowN"):
         ablation_changes(name)
@@ -146,11 +150,11 @@ def test_progress_is_what_need_not_be_done_again(tmp_path: Path) -> None:
 
 
 def test_progress_of_a_real_checkpoint(tiny_recorder) -> None:
-    recorder, record = tiny_recorder(interval=6, epochs=8)
+    run, recorder, record = tiny_recorder(interval=6, epochs=8)
     for _ in range(2):  # steps 0 and 6 of 24
         record(1)
-    recorder._write_checkpoint()
-    assert recorder.run.progress() == (0.25, recorder.seconds)
+    share, seconds = run.progress()
+    assert share == 0.25 and 0 < seconds <= recorder.seconds
 
 
 def test_several_run_at_once_and_one_failure_stops_no_other(
@@ -217,8 +221,8 @@ def test_interrupted_alone_it_stops_its_run(tmp_path: Path) -> None:
     task = fake(tmp_path, "mel/fold1", chatter)
     script = f"""
 import signal, sys
-from multiview.grid import Task, run_grid
-from multiview.runs import Run
+from multiview.experiment.grid import Task, run_grid
+from multiview.experiment.run import Run
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 run_grid([Task("mel/fold1", {str(task.store)!r} and __import__("pathlib").Path({str(task.store)!r}),
     Run({str(task.run.path)!r}), (sys.executable, "-c", {task.command[2]!r}))])
@@ -297,7 +301,7 @@ def test_other_run_in_the_grids_place_is_refused(tiny_store: Store, tmp_path: Pa
 
 
 def test_gpus_are_counted_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    from multiview.grid import _gpus
+    from multiview.experiment.grid import _gpus
 
     monkeypatch.setenv("PATH", os.devnull)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

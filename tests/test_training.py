@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import math
+import types
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from data_prep.views import VIEWS
-from multiview import recording, training
-from multiview.blending import AdaptiveWeights, DivergedError
-from multiview.errors import InputError
-from multiview.names import BRANCHES
-from multiview.runs import Run
+from multiview import training
+from multiview.blending import Algorithm1, DivergedError
+from multiview.evaluation import Monitor
+from multiview.experiment import recorder as recording
+from multiview.experiment.run import Run
+from multiview.experiment.train import train
+from multiview.history import Evaluation
 from multiview.settings import Settings, make_settings
 from multiview.splits import make_split
 from multiview.store import Store
-from tests.runs import rows
+from multiview.support.errors import InputError
+from multiview.views import VIEWS
+from tests.helpers.paper import BRANCHES
+from tests.helpers.runs import rows
 
 
 @pytest.mark.parametrize(
@@ -65,11 +70,7 @@ def test_statistics_are_of_the_training_clips_alone(tiny_store: Store) -> None:
 
 
 def test_bin_that_never_changes_has_a_floor(tiny_store: Store) -> None:
-    import types
-
-    store = types.SimpleNamespace(
-        values={"mel": np.full((100, 64), -100.0, np.float32)}, offsets={"mel": np.array([0, 100])}
-    )
+    store = types.SimpleNamespace(clip=lambda view, row: np.full((100, 64), -100.0, np.float32))
     mean, deviation = training.bin_statistics(store, np.array([0]), "mel")
     assert mean.tolist() == [-100.0] * 64 and deviation.tolist() == [0.1] * 64
 
@@ -129,7 +130,7 @@ def test_history_has_a_row_an_evaluation(tiny_trained: Run) -> None:
 
 
 def test_weights_follow_algorithm_1_and_are_in_the_kept_model(tiny_trained: Run) -> None:
-    history, rule = rows(tiny_trained), AdaptiveWeights(BRANCHES, window=2)
+    history, rule = rows(tiny_trained), Algorithm1(BRANCHES, window=2)
     for row in history:
         losses = [{b: row[f"{kind}_loss_{b}"] for b in BRANCHES} for kind in ("train", "val")]
         weights = rule.update(*losses, warm_up=row["evaluation"] < 1)
@@ -145,11 +146,9 @@ def test_kept_model_has_the_losses_of_its_row(tiny_trained: Run, tiny_store: Sto
     """The saved file, loaded again, gives the validation figures that the history says."""
     model, split = tiny_trained.load_model(), make_split(tiny_store, 1, 0)
     row = rows(tiny_trained)[tiny_trained.read()["kept"]["evaluation"]]
-    measure, logs = training.MeasureLosses(tiny_store, split, 16), {}
-    measure.set_model(model)
-    measure.on_epoch_end(0, logs)
-    for name, value in logs.items():
-        assert value == pytest.approx(row[name], rel=1e-4, abs=1e-6), name
+    expected, found = Evaluation.of_row(row, BRANCHES), Monitor(tiny_store, split, 16)(model)
+    for part in ("train", "validation", "accuracy"):
+        assert getattr(found, part) == pytest.approx(getattr(expected, part), rel=1e-4, abs=1e-6), part
 
 
 def test_run_json_describes_the_run(tiny_trained: Run, tiny_store: Store) -> None:
@@ -165,7 +164,7 @@ def test_run_json_describes_the_run(tiny_trained: Run, tiny_store: Store) -> Non
 
 def test_same_seed_same_numbers_other_seed_others(tiny_store: Store, tiny_settings, tmp_path: Path) -> None:
     histories = [
-        training.train(tiny_store, tiny_settings(seed=seed, epochs=2), tmp_path / name).history.read_text()
+        train(tiny_store, tiny_settings(seed=seed, epochs=2), tmp_path / name).history.read_text()
         for name, seed in (("a", 3), ("b", 3), ("c", 4))
     ]
     assert histories[0] == histories[1] != histories[2]
@@ -174,7 +173,7 @@ def test_same_seed_same_numbers_other_seed_others(tiny_store: Store, tiny_settin
 def test_finished_run_is_left_as_it_is(tiny_store: Store, tiny_trained: Run, capsys: pytest.CaptureFixture) -> None:
     before = (tiny_trained.model.stat().st_mtime_ns, tiny_trained.record.read_text())
     settings = Settings(**tiny_trained.read()["settings"])
-    training.train(tiny_store, settings, tiny_trained.path)
+    train(tiny_store, settings, tiny_trained.path)
     assert "trained already" in capsys.readouterr().out
     assert (tiny_trained.model.stat().st_mtime_ns, tiny_trained.record.read_text()) == before
 
@@ -183,7 +182,7 @@ def test_directory_of_another_run_is_refused_with_what_differs(
     tiny_store: Store, tiny_trained: Run, tiny_settings
 ) -> None:
     with pytest.raises(InputError, match="holds another run: .*system multiview instead of mel") as caught:
-        training.train(tiny_store, tiny_settings("mel", window=3), tiny_trained.path)
+        train(tiny_store, tiny_settings("mel", window=3), tiny_trained.path)
     assert "window 2 instead of 3" in str(caught.value)
 
 
@@ -193,7 +192,7 @@ def test_diverging_training_stops_with_branch_and_time(
     monkeypatch.setattr(recording, "CHECKPOINT_SHARE", math.inf)
     settings = tiny_settings(warm_up_epochs=2, learning_rate=1e30)
     with pytest.raises(DivergedError, match="loss of branch mel is nan at evaluation 3"):
-        training.train(tiny_store, settings, tmp_path / "run")
+        train(tiny_store, settings, tmp_path / "run")
     run = Run(tmp_path / "run")
     assert run.read()["status"] == "failed" and "branch mel" in run.read()["reason"]
     assert len(rows(run)) == 3 and run.checkpoint.exists() and not run.model.exists()
@@ -211,7 +210,7 @@ def test_exploding_training_stops_and_keeps_the_state_before(
     monkeypatch.setattr(recording, "CHECKPOINT_SHARE", math.inf)
     monkeypatch.setattr(recording, "EXPLODED_EVALUATIONS", 3)
     with pytest.raises(DivergedError, match="every branch was above 7 at 3 evaluations; at evaluation 4 it is mel 1"):
-        training.train(tiny_store, tiny_settings(epochs=8, learning_rate=1e6), tmp_path / "run")
+        train(tiny_store, tiny_settings(epochs=8, learning_rate=1e6), tmp_path / "run")
     run = Run(tmp_path / "run")
     assert run.read()["status"] == "failed" and "mel 1" in run.read()["reason"]
     assert [row["train_loss_mel"] > 7 for row in rows(run)] == [False, False, True, True, True]
@@ -220,17 +219,17 @@ def test_exploding_training_stops_and_keeps_the_state_before(
 
 
 def test_spikes_and_single_branches_are_no_explosion(tiny_recorder) -> None:
-    recorder, record = tiny_recorder("multiview")
+    _, recorder, record = tiny_recorder("multiview")
     for losses in (*[[9] * 5] * 9, [1] * 5, *[[9] * 4 + [1]] * 10, *[[9] * 5] * 9):
         record(*losses)
     with pytest.raises(DivergedError, match="at evaluation 29 it is mel 9.0, .*multiview 8.0"):
         record(9, 9, 9, 9, 8)
-    assert len(recorder.rows) == 30
+    assert len(recorder.evaluations) == 30
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_mixed_precision_trains(tiny_store: Store, tiny_settings, tmp_path: Path, precision: str) -> None:
-    run = training.train(tiny_store, tiny_settings("gammatone", epochs=2, precision=precision), tmp_path / "run")
+    run = train(tiny_store, tiny_settings("gammatone", epochs=2, precision=precision), tmp_path / "run")
     model = run.load_model()
     assert model.get_layer("gammatone_conv1").compute_dtype == precision
     assert model.get_layer("gammatone_fc3").compute_dtype == "float32"

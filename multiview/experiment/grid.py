@@ -17,14 +17,16 @@ from pathlib import Path
 
 import joblib
 
-from multiview.errors import InputError
-from multiview.names import JOINT
-from multiview.parallel import workers
-from multiview.results import ABLATIONS
-from multiview.runs import Run
-from multiview.settings import BLENDINGS, make_settings
+from multiview.blending import BLENDINGS, PAPER
+from multiview.experiment.run import ABLATIONS, Run
+from multiview.settings import Settings, make_settings
 from multiview.splits import folds as folds_of
 from multiview.store import Store
+from multiview.support import plugins
+from multiview.support.errors import InputError
+from multiview.support.parallel import workers
+from multiview.systems import JOINT, JOINT_SYSTEMS, system_names
+from multiview.views import in_order, paper_views
 
 SECONDS_BETWEEN_LOOKS = 0.5  # at what a command has printed
 STATES = ("done", "running", "failed", "to do")
@@ -61,21 +63,30 @@ class Task:
             return "to do"  # not begun; or damaged, as the run itself will say
 
 
-def ablation_changes(name: str) -> dict[str, str | int]:
-    """The setting that an ablation changes: a blending, or `window5`, or `interval100` (in steps).
+def ablation_changes(name: str, views: Sequence[str] | None = None) -> dict[str, str | int]:
+    """The setting that an ablation changes.
+
+    A blending, `window5`, `interval100` (in steps), or `without_mel`, which leaves out one of `views`, those of the
+    multi-view network: the paper's four by default.
 
     Raises
     ------
     InputError
         For any other name.
     """
-    if name in BLENDINGS and name != "paper":
+    if name in BLENDINGS and name != PAPER.name:
         return {"blending": name}
-    number = re.fullmatch(r"(window|interval)([1-9]\d*)", name)
-    if not number:
-        known = ", ".join(blending for blending in BLENDINGS if blending != "paper")
-        raise InputError(f"expected ablations of {known}, windowN or intervalN with a number N; found {name!r}")
-    return {{"window": "window", "interval": "evaluation_interval"}[number[1]]: int(number[2])}
+    if number := re.fullmatch(r"(window|interval)([1-9]\d*)", name):
+        return {{"window": "window", "interval": "evaluation_interval"}[number[1]]: int(number[2])}
+    views = views or paper_views()
+    left_out = name.removeprefix("without_")
+    if left_out in views and left_out != name:
+        return {"views": ",".join(view for view in views if view != left_out)}
+    known = ", ".join(blending for blending in BLENDINGS if blending != PAPER.name)
+    raise InputError(
+        f"expected ablations of {known}, windowN or intervalN with a number N, or without_VIEW of {', '.join(views)}; "
+        f"found {name!r}"
+    )
 
 
 def _given(changes: dict) -> dict:
@@ -86,7 +97,7 @@ def tasks(
     store: Store,
     results: Path,
     preset: str,
-    systems: Sequence[str],
+    systems: Sequence[str] | None = None,
     folds: Sequence[int] | None = None,
     ablations: Sequence[str] = (),
     **changes,
@@ -95,37 +106,47 @@ def tasks(
 
     Parameters
     ----------
+    systems : sequence of str or None
+        None for one a view and those on several.
     folds : sequence of int or None
         None for all of the store's.
     changes
-        Of the preset's settings, for every run; those that are None are left to the preset.
+        Of the preset's settings, for every run; those that are None are left to the preset. `views` is for the
+        systems on several.
 
     Raises
     ------
     InputError
         For an unknown preset, system, fold or ablation, or a directory that holds another run.
     """
-    known, found = folds_of(store), []
+    known, changes, found = folds_of(store), _given(changes), []
+    views = in_order(changes["views"].split(",")) if "views" in changes else None
+    kinds: list[tuple[str, str, dict]] = [
+        (system, system, {}) for system in dict.fromkeys(systems or system_names(views or paper_views()))
+    ]
+    kinds += [(f"{ABLATIONS}/{name}", JOINT, ablation_changes(name, views)) for name in dict.fromkeys(ablations)]
     for fold in dict.fromkeys(folds or known):
         if fold not in known:
             raise InputError(f"{store.path} has the folds {', '.join(map(str, known))}, not fold {fold}")
-        kinds = [(system, system, {}) for system in dict.fromkeys(systems)]
-        kinds += [(f"{ABLATIONS}/{name}", JOINT, ablation_changes(name)) for name in dict.fromkeys(ablations)]
         for kind, system, change in kinds:
-            chosen = _given({**changes, **change})
+            own = changes if system in JOINT_SYSTEMS else {k: v for k, v in changes.items() if k != "views"}
+            settings = make_settings(store, system, fold, preset, **{**own, **change})
+            if change and settings == make_settings(store, system, fold, preset, **own):
+                raise InputError(f"{kind} is what preset {preset} does anyway; drop it")
             run = Run(results / kind / f"fold{fold}")
-            settings = make_settings(store, system, fold, preset, **chosen)
             if run.metrics.is_file():
                 run.check(store, settings)
-            if change and settings == make_settings(store, system, fold, preset, **_given(changes)):
-                raise InputError(f"{kind} is what preset {preset} does anyway; drop it")
-            # Absolute: a job of a cluster starts anywhere.
-            program = str(Path(sys.executable).parent / "multiview")
-            command = [program, "train", str(store.path.absolute()), "--system", system, "--fold", str(fold)]
-            command += ["--preset", preset, "--run", str(run.path.absolute())]
-            command += [text for key, value in chosen.items() for text in (f"--{key.replace('_', '-')}", str(value))]
-            found.append(Task(f"{kind}/fold{fold}", store.path, run, tuple(command)))
+            found.append(Task(f"{kind}/fold{fold}", store.path, run, _command(store, settings, run, {**own, **change})))
     return found
+
+
+def _command(store: Store, settings: Settings, run: Run, changes: dict) -> tuple[str, ...]:
+    """What trains and tests a run; absolute, as a job of a cluster starts anywhere."""
+    program = str(Path(sys.executable).parent / "multiview")
+    command = [program, "train", str(store.path.absolute()), "--system", settings.system]
+    command += ["--fold", str(settings.fold), "--preset", settings.preset, "--run", str(run.path.absolute())]
+    command += [text for key, value in changes.items() for text in (f"--{key.replace('_', '-')}", str(value))]
+    return (*command, *(text for plugin in plugins.given() for text in ("--plugin", plugin)))
 
 
 def overview(grid: Sequence[Task], at_once: int = 1) -> str:
@@ -147,7 +168,9 @@ def time_left(grid: Sequence[Task], states: Mapping[str, str], at_once: int = 1)
     is finished, as long as those under way will at their pace. The running ones go on side by side, and the
     others follow in their order, `at_once` at a time or as many as run now.
     """
-    finished, begun, share = defaultdict(list), defaultdict(list), {}
+    share: dict[str, float] = {}
+    finished: dict[str, list[float]] = defaultdict(list)
+    begun: dict[str, list[float]] = defaultdict(list)
     for task in grid:
         share[task.name], seconds = task.run.progress()
         if seconds and share[task.name]:

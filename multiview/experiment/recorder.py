@@ -34,6 +34,11 @@ class Kept:
         if self.evaluation is None or evaluation.accuracy[self.branch] > self.evaluation.accuracy[self.branch]:
             self.evaluation, self.variables = evaluation, arrays_of(model.variables)
 
+    def place(self) -> dict[str, int]:
+        """When it was, as `run.json` says it."""
+        assert self.evaluation is not None
+        return {"evaluation": self.evaluation.evaluation, "epoch": self.evaluation.epoch}
+
 
 def exploding(evaluations: Sequence[Evaluation]) -> bool:
     """Whether the training losses of all branches are exploded.

@@ -79,12 +79,11 @@ def _fit(store: Store, settings: Settings, split: Split, data: TrainingSegments,
     kept = make_network(store, settings, split)
     for variable, value in zip(kept.variables, recorder.kept.variables, strict=True):
         variable.assign(value)
-    evaluation = recorder.kept.evaluation
     run.update(
         status="trained",
         parameters=kept.count_params(),
         clips={name: len(rows) for name, rows in asdict(split).items()},
-        kept={"evaluation": evaluation.evaluation, "epoch": evaluation.epoch},
+        kept=recorder.kept.place(),
         training_seconds=round(recorder.seconds, 1),
         checkpoint_seconds=round(recorder.checkpoint_seconds, 2),
     )

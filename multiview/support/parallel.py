@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import joblib
 
@@ -84,9 +85,9 @@ def workers(jobs: int, cluster: str | None, folders: Sequence[Path], backend: st
         try:
             with joblib.parallel_config("dask", client=client) as config:
                 # joblib would do a single worker's work here, and not on the cluster.
-                backend = config["backend"]
-                count = backend.effective_n_jobs
-                backend.effective_n_jobs = lambda n_jobs: max(2, count(n_jobs))
+                dask: Any = config["backend"]
+                count = dask.effective_n_jobs
+                dask.effective_n_jobs = lambda n_jobs: max(2, count(n_jobs))
                 yield threads
         except KilledWorker as error:
             raise InputError(_DIED.format("")) from error

@@ -76,6 +76,14 @@ def _import(plugin: str, place: Path | None) -> None:
         raise
 
 
+def forget() -> None:
+    """Take plugins for not loaded, after `registry.restore` has taken out what they registered."""
+    for place in _places:
+        sys.modules.pop(place.stem, None)
+    _loaded.clear()
+    _places.clear()
+
+
 def given() -> list[str]:
     """The plugins that are loaded, as another process has to be told."""
     return [str(Path(plugin).absolute()) if plugin.endswith(".py") else plugin for plugin in _loaded]

@@ -7,7 +7,7 @@ import csv
 import keras
 import numpy as np
 
-from multiview.runs import Run
+from multiview.experiment.run import Run
 
 
 def rows(run: Run) -> list[dict[str, float]]:

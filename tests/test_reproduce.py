@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+from multiview.report.paper import PAPER_TABLE_3
 
-from multiview.names import PAPER_TABLE_3, SYSTEMS
 from tests import trees
+from tests.helpers.paper import SYSTEMS
 
 ROOT = Path(__file__).parents[1]
 

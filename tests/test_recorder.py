@@ -16,23 +16,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multiview import recording, training
-from multiview.errors import InputError
-from multiview.runs import Run
+from multiview.experiment import checkpoint, recorder
+from multiview.experiment.run import Run
+from multiview.experiment.train import train
 from multiview.store import Store
-from tests.runs import kept_weights, rows
+from multiview.support.errors import InputError
+from tests.helpers.runs import kept_weights, rows
 
 
 def stop_after(evaluations: int, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
     """Make the recorder raise once it has recorded that many evaluations."""
-    record = recording.Recorder._record
+    record = recorder.Recorder.record
 
-    def stopping(self: recording.Recorder, *arguments: object) -> None:
+    def stopping(self: recorder.Recorder, *arguments: object) -> None:
         record(self, *arguments)
-        if len(self.rows) == evaluations:
+        if len(self.evaluations) == evaluations:
             raise error
 
-    monkeypatch.setattr(recording.Recorder, "_record", stopping)
+    monkeypatch.setattr(recorder.Recorder, "record", stopping)
 
 
 @pytest.mark.parametrize(
@@ -42,17 +43,17 @@ def test_continued_run_equals_an_undisturbed_one(
     tiny_store: Store, tiny_settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, interval: int | None
 ) -> None:
     settings = tiny_settings(system, evaluation_interval=interval, batch_size=16)
-    monkeypatch.setattr(recording, "CHECKPOINT_SHARE", math.inf)
-    whole = training.train(tiny_store, settings, tmp_path / "whole")
+    monkeypatch.setattr(recorder, "CHECKPOINT_SHARE", math.inf)
+    whole = train(tiny_store, settings, tmp_path / "whole")
     with monkeypatch.context() as patch:
         stop_after(3, patch, KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
-            training.train(tiny_store, settings, tmp_path / "parts")
+            train(tiny_store, settings, tmp_path / "parts")
     parts = Run(tmp_path / "parts")
     assert parts.read()["status"] == "interrupted" and len(rows(parts)) == 3
     with parts.history.open("a") as file:
         file.write("4,4,")  # a row cut off half-way
-    assert training.train(tiny_store, settings, parts.path).read()["status"] == "trained"
+    assert train(tiny_store, settings, parts.path).read()["status"] == "trained"
     assert parts.history.read_text() == whole.history.read_text()
     for one, other in zip(kept_weights(parts), kept_weights(whole), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -132,32 +133,32 @@ def test_directory_in_use_is_refused(tiny_store: Store, tiny_settings, tmp_path:
         Run(tmp_path / "run").locked(),
         pytest.raises(InputError, match="is being trained by another process"),
     ):
-        training.train(tiny_store, tiny_settings(), tmp_path / "run")
+        train(tiny_store, tiny_settings(), tmp_path / "run")
 
 
 def test_checkpoints_cost_their_share_at_most(tiny_recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that tells a second an evaluation and half a second a checkpoint, which is 3 % of 17 seconds."""
     clock, written = [0.0], []
-    monkeypatch.setattr(recording.time, "monotonic", lambda: clock[0])
-    recorder, record = tiny_recorder()
+    monkeypatch.setattr(recorder.time, "monotonic", lambda: clock[0])
+    _, recording, record = tiny_recorder()
 
-    def write() -> None:
+    def write(model: object) -> None:
         clock[0] += 0.5
-        written.append(len(recorder.rows))
+        written.append(len(recording.evaluations))
 
-    recorder._write_checkpoint = write
+    monkeypatch.setattr(recording, "write_checkpoint", write)
     for _ in range(400):
         clock[0] += 1
         record(1)
-    assert recorder.checkpoint_seconds == 0.5 * len(written)
-    assert recorder.checkpoint_seconds <= 0.03 * recorder.seconds + 0.5
+    assert recording.checkpoint_seconds == 0.5 * len(written)
+    assert recording.checkpoint_seconds <= 0.03 * recording.seconds + 0.5
     assert max(np.diff(written)) <= 17
 
 
 def test_full_disk_keeps_the_last_checkpoint(
     tiny_store: Store, tiny_settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "CHECKPOINT_SHARE", math.inf)
+    monkeypatch.setattr(recorder, "CHECKPOINT_SHARE", math.inf)
     savez, calls = np.savez, []
 
     def full(path: Path, **arrays: np.ndarray) -> None:
@@ -167,13 +168,13 @@ def test_full_disk_keeps_the_last_checkpoint(
             raise OSError(28, "No space left on device")
         savez(path, **arrays)
 
-    monkeypatch.setattr(recording.np, "savez", full)
+    monkeypatch.setattr(checkpoint.np, "savez", full)
     with pytest.raises(OSError, match="No space"):
-        training.train(tiny_store, tiny_settings(), tmp_path / "run")
+        train(tiny_store, tiny_settings(), tmp_path / "run")
     run = Run(tmp_path / "run")
-    monkeypatch.setattr(recording.np, "savez", savez)
+    monkeypatch.setattr(checkpoint.np, "savez", savez)
     assert not list(run.path.glob(".*tmp*"))
-    assert training.train(tiny_store, tiny_settings(), run.path).read()["status"] == "trained"
+    assert train(tiny_store, tiny_settings(), run.path).read()["status"] == "trained"
     assert [row["evaluation"] for row in rows(run)] == [0, 1, 2, 3, 4]
 
 
@@ -181,5 +182,5 @@ def test_foreign_checkpoint_is_refused(tiny_store: Store, tiny_settings, tmp_pat
     (tmp_path / "run").mkdir()
     np.savez(tmp_path / "run" / "checkpoint.npz", other=np.zeros(3))
     with pytest.raises(InputError, match="does not continue this run"):
-        training.train(tiny_store, tiny_settings(), tmp_path / "run")
+        train(tiny_store, tiny_settings(), tmp_path / "run")
     shutil.rmtree(tmp_path / "run")

@@ -1,0 +1,184 @@
+"""From a dataset to Table 3: prepare, grid, report, each a command of its own; what is done is skipped."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from multiview import options
+from multiview.experiment.grid import ablation_changes
+from multiview.settings import PRESETS
+from multiview.support import plugins
+from multiview.support.errors import InputError
+from multiview.systems import find_system
+from multiview.views import SAMPLE_RATES, in_order, paper_views
+
+ALL = "all"  # the paper's datasets
+DEFAULT_PRESET = "paper"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What `multiview reproduce` takes beside the options of a grid and of every training."""
+    add = command.add_argument
+    add(
+        "dataset",
+        metavar="DATASET",
+        help=f"see multiview-prepare --list; or {ALL}, the paper's three, in folders below --audio",
+    )
+    add("--preset", choices=PRESETS, help=f"(the dataset's, or {DEFAULT_PRESET})")
+    add("--audio", type=Path, metavar="DIR", help="the dataset; not needed once its store is made")
+    add("--sample-rate", type=int, choices=sorted(SAMPLE_RATES), help="Hz; the preset's or the dataset's own")
+    add("--root", type=Path, default=Path(), metavar="DIR", help="gets stores/, results/ and audio/ (here)")
+    command.epilog = (
+        "The options of multiview-prepare DATASET, such as --download, --csv or --without-faulty, are taken, too.\n"
+        "Leaves the store in stores/, and runs, table, pictures and page in results/DATASET/PRESET/; with other\n"
+        f"clips or views than the paper's in folders that say so.\n\n{command.epilog}"
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done for one dataset, checked before anything is written or downloaded."""
+
+    prepare: list[str]
+    grid: list[str]
+    report: list[str]
+    store: Path
+
+
+def reproduce(args: argparse.Namespace) -> int:
+    """Carry out `multiview reproduce`; its exit status.
+
+    Raises
+    ------
+    InputError
+        If the commands are not installed.
+    """
+    if args.dataset != ALL:
+        return _carry_out(_plan(args, args.dataset), args)
+    if args.folds or args.sample_rate or args.views or set(args.others) - {"--download"}:
+        _refuse(args, f"{ALL} runs each dataset as the paper does: drop --folds, --sample-rate and the like")
+    listed = json.loads(_asked(args, ["--list", "--json"]))
+    failed = False
+    for dataset in (each["name"] for each in listed if each["paper"]):
+        print(f"== {dataset}", file=sys.stderr, flush=True)
+        try:
+            status = _carry_out(_plan(args, dataset), args)
+        except SystemExit as refused:  # with its reason on standard error
+            status = int(refused.code or 0)
+        if status == 130:
+            return status
+        failed = failed or status != 0
+    return int(failed)
+
+
+def _refuse(args: argparse.Namespace, message: str) -> NoReturn:
+    args.parser.error(message)
+    raise AssertionError
+
+
+def _program(name: str) -> str:
+    program = Path(sys.executable).parent / name
+    if not program.exists():
+        raise InputError(f"expected the command {name} beside {sys.executable}, found none; say pip install .")
+    return str(program)
+
+
+def _with_plugins(command: Sequence[str]) -> list[str]:
+    return [*command, *(text for plugin in plugins.given() for text in ("--plugin", plugin))]
+
+
+def _asked(args: argparse.Namespace, words: Sequence[str]) -> str:
+    """What `multiview-prepare` answers; its refusals are ours."""
+    command = _with_plugins([_program("multiview-prepare"), *words])
+    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if answer.returncode:
+        raise SystemExit(answer.returncode)
+    return answer.stdout
+
+
+def _options(**given: Any) -> list[str]:
+    """Words of a command line for the options that are given."""
+    return [
+        word
+        for name, value in given.items()
+        if value is not None
+        for word in (f"--{name.replace('_', '-')}", str(value))
+    ]
+
+
+def _plan(args: argparse.Namespace, dataset: str) -> Plan:
+    """The commands for a dataset; misuse ends here, with status 2, before anything is written."""
+    root, words = args.root.absolute(), [dataset, *args.others]
+    audio = args.audio
+    if audio is None and "--download" in args.others:
+        audio = root / "audio" / dataset
+    words += _options(audio=audio, views=args.views)
+    planned = json.loads(_asked(args, [*words, *_options(sample_rate=args.sample_rate), "--plan"]))
+
+    preset = args.preset or planned["preset"] or DEFAULT_PRESET
+    wanted = PRESETS[preset].sample_rate
+    rate = args.sample_rate or wanted or planned["sample_rates_own"]
+    if wanted and rate != wanted:
+        _refuse(args, f"preset {preset} is for --sample-rate {wanted}, found {rate}")
+    views = in_order(args.views.split(",")) if args.views else paper_views()
+    try:
+        for system in args.systems or ():
+            find_system(system)
+        for ablation in args.ablations:
+            ablation_changes(ablation, views)
+    except InputError as error:
+        _refuse(args, str(error))
+    folds = ",".join(map(str, args.folds)) if args.folds else planned["folds"]
+    others = "" if views == paper_views() else f"_{'-'.join(views)}"
+    store = root / "stores" / f"{planned['dataset']}_{rate}{others}.h5"
+    results = root / "results" / planned["dataset"] / f"{preset}{others}"
+
+    grid = [str(store), *_options(results=results, preset=preset, folds=folds, jobs=args.jobs, cluster=args.cluster)]
+    grid += _options(systems=args.systems and ",".join(args.systems), ablations=",".join(args.ablations) or None)
+    grid += _options(**options.changes(args))
+    grid += [f"--{name.replace('_', '-')}" for name in ("status", "print_commands") if getattr(args, name)]
+    return Plan(
+        prepare=_with_plugins([_program("multiview-prepare"), *words, *_options(store=store, sample_rate=rate)]),
+        grid=_with_plugins([_program("multiview"), "grid", *grid]),
+        report=_with_plugins([_program("multiview"), "report", str(results)]),
+        store=store,
+    )
+
+
+def _carry_out(plan: Plan, args: argparse.Namespace) -> int:
+    """Run the stages; the exit status of the first that fails, but a run that fails does not keep the report."""
+    begin = time.monotonic()
+    if args.status or args.print_commands:
+        if not plan.store.is_file():
+            _refuse(args, f"expected the store {plan.store}, found none; prepare it first")
+        return _stage(plan.grid)
+    if status := _stage(plan.prepare, quiet=True):
+        return status
+    trained = _stage(plan.grid)
+    if trained == 130:
+        return trained
+    if status := _stage(plan.report):
+        return status
+    minutes, seconds = divmod(round(time.monotonic() - begin), 60)
+    print(f"time: {minutes} min {seconds} s")
+    return trained
+
+
+def _stage(command: Sequence[str], quiet: bool = False) -> int:
+    """Exit status of a command, which is left to save its state when it is interrupted."""
+    process = subprocess.Popen(command, stdout=sys.stderr if quiet else None)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        return 130

@@ -1,0 +1,94 @@
+"""Options that several commands share: those of every training, by the field of `Settings` that they change."""
+
+from __future__ import annotations
+
+import argparse
+
+from multiview.augment import AUGMENTATIONS
+from multiview.backbones import BACKBONES, DEFAULT
+from multiview.blending import BLENDINGS, PAPER
+from multiview.settings import PRECISIONS
+from multiview.systems import JOINT_SYSTEMS
+from multiview.views import VIEWS, paper_views
+
+
+def _listed(registry) -> str:
+    return "; ".join(f"{name}: {entry.text}" for name, entry in registry.items())
+
+
+def training_options() -> dict[str, dict]:
+    """Field of `Settings` to what argparse takes; made anew, as plugins add names."""
+    return {
+        "seed": {"type": int, "metavar": "N", "default": 0, "help": "(0)"},
+        "epochs": {"type": int, "metavar": "N", "help": "E of the schedule (the preset's)"},
+        "batch_size": {"type": int, "metavar": "N", "help": "segments a step (the preset's)"},
+        "learning_rate": {"type": float, "metavar": "X", "help": "after the warm-up (the preset's)"},
+        "window": {"type": int, "metavar": "N", "help": "W of Algorithm 1, in evaluations (the preset's)"},
+        "evaluation_interval": {
+            "type": int,
+            "metavar": "N",
+            "help": "steps from one evaluation to the next (an epoch)",
+        },
+        "precision": {"choices": PRECISIONS, "default": "float32", "help": "of the arithmetic (float32)"},
+        "views": {
+            "metavar": "LIST",
+            "help": f"views of {' and '.join(JOINT_SYSTEMS)}, of {','.join(VIEWS)} ({','.join(paper_views())})",
+        },
+        "backbone": {
+            "metavar": "NAME|VIEW=NAME,...",
+            "help": f"network of all or some views ({DEFAULT}). {_listed(BACKBONES)}",
+        },
+        "augmentations": {
+            "metavar": "LIST",
+            "help": f"changes of training batches (none). {_listed(AUGMENTATIONS)}",
+        },
+    }
+
+
+def add_training_options(command: argparse.ArgumentParser) -> None:
+    """Add all of them."""
+    for name, keywords in training_options().items():
+        command.add_argument(f"--{name.replace('_', '-')}", **keywords)
+
+
+def add_blending_option(command: argparse.ArgumentParser) -> None:
+    """The rule for the weights of one run; a grid has ablations instead."""
+    command.add_argument(
+        "--blending",
+        choices=BLENDINGS,
+        default=PAPER.name,
+        help=f"weights of the branches ({PAPER.name}). {_listed(BLENDINGS)}",
+    )
+
+
+def add_plugin_option(command: argparse.ArgumentParser) -> None:
+    """Modules that register a user's own kinds."""
+    command.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE|FILE.py",
+        help="registers your own views, datasets, backbones, rules or augmentations; may be repeated",
+    )
+
+
+def plugins_in(argv: list[str] | None) -> list[str]:
+    """The plugins that a command line names, which have to be there before the others of its words are read."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add_plugin_option(parser)
+    return parser.parse_known_args(argv)[0].plugin
+
+
+def changes(args: argparse.Namespace) -> dict:
+    """The settings that a command line changes."""
+    return {name: getattr(args, name) for name in training_options()}
+
+
+def names(text: str) -> list[str]:
+    """Type of an option that takes a list of words."""
+    return text.split(",")
+
+
+def numbers(text: str) -> list[int]:
+    """Type of an option that takes a list of whole numbers."""
+    return [int(each) for each in text.split(",")]

@@ -1,0 +1,124 @@
+"""The callback that blends: measured losses to weights that the compiled step reads, Eq. (2), and who hears of it."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from multiview.blending import Algorithm1
+from multiview.callbacks import AdaptiveBlending
+from multiview.history import Losses
+from multiview.networks import BlendedModel
+
+AB = ("a", "b")
+
+
+def two_branch_model(width: int = 64) -> BlendedModel:
+    inputs = {name: keras.Input((20,), name=name) for name in AB}
+    outputs = {
+        name: layers.Dense(2, activation="softmax", name=f"{name}_out")(
+            layers.Dense(width, activation="relu", name=f"{name}_hidden")(inputs[name])
+        )
+        for name in AB
+    }
+    return BlendedModel(inputs, outputs)
+
+
+def measuring(train: tuple, validation: tuple):
+    """Cross-entropy of both branches on given data."""
+
+    def losses(model: keras.Model, x: dict, y: np.ndarray) -> dict[str, float]:
+        found = {
+            branch: ops.convert_to_numpy(p)[np.arange(len(y)), y] for branch, p in model.predict_on_batch(x).items()
+        }
+        return {branch: float(-np.log(p + 1e-7).mean()) for branch, p in found.items()}
+
+    def measure(model: keras.Model) -> Losses:
+        return Losses(losses(model, *train), losses(model, *validation), dict.fromkeys(AB, 0.5))
+
+    return measure
+
+
+def make_data(rng: np.random.Generator, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Input a tells the label, input b is noise that can only be learned by heart."""
+    y = rng.integers(0, 2, count)
+    a = rng.normal(size=(count, 20)) + 0.7 * (2 * y[:, None] - 1)
+    return {"a": a.astype("float32"), "b": rng.normal(size=(count, 20)).astype("float32")}, y
+
+
+@pytest.mark.backend
+def test_overfitting_branch_loses_weight_against_one_that_generalises(rng: np.random.Generator) -> None:
+    keras.utils.set_random_seed(1)
+    model = two_branch_model()
+    train, validation = make_data(rng, 64), make_data(rng, 256)
+    model.compile(optimizer=keras.optimizers.Adam(0.003))
+    heard = []
+    blending = AdaptiveBlending(
+        measuring(train, validation),
+        Algorithm1(AB, window=3),
+        listeners=[lambda evaluation, _: heard.append(evaluation)],
+    )
+    history = model.fit(*train, epochs=15, verbose=0, callbacks=[blending]).history
+    weights = np.array([history["weight_a"], history["weight_b"]])
+    assert history["train_loss_b"][-1] < history["train_loss_b"][0]
+    assert history["val_loss_a"][-1] < history["val_loss_a"][0]
+    np.testing.assert_allclose(weights.sum(axis=0), 1, atol=1e-6)
+    assert weights[0, 3:].mean() > 0.9
+    np.testing.assert_allclose(ops.convert_to_numpy(model.branch_weights), weights[:, -1], atol=1e-6)
+    # Listeners have the evaluation before training, too; Keras's own history has a copy of the rest.
+    assert [each.evaluation for each in heard] == list(range(16))
+    assert [each.weight["a"] for each in heard[1:]] == history["weight_a"]
+    assert (heard[-1].step, heard[-1].learning_rate) == (30, pytest.approx(0.003))
+
+
+@pytest.mark.backend
+def test_assigned_weights_steer_the_compiled_step_without_recompiling(rng: np.random.Generator) -> None:
+    """With all the weight on one branch, gradient descent leaves the other exactly where it is."""
+    model, traces = two_branch_model(), []
+    compute_loss = model.compute_loss
+    model.compute_loss = lambda *args, **kwargs: traces.append(1) or compute_loss(*args, **kwargs)
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    x, y = make_data(rng, 32)
+    model.fit(x, y, epochs=1, verbose=0, batch_size=32)
+    compiled = len(traces)
+    for weights, moving in (([1, 0], "a"), ([0, 1], "b")):
+        model.branch_weights.assign(weights)
+        before = {v.path: ops.convert_to_numpy(v) for v in model.trainable_variables}
+        model.fit(x, y, epochs=2, verbose=0, batch_size=32)
+        moved = {
+            path.split("/")[-2][0]: not np.array_equal(before[path], ops.convert_to_numpy(v))
+            for v in model.trainable_variables
+            for path in [v.path]
+        }
+        assert moved == {"a": moving == "a", "b": moving == "b"}
+    assert len(traces) == compiled
+
+
+@pytest.mark.backend
+def test_loss_is_equation_2(rng: np.random.Generator) -> None:
+    model = two_branch_model()
+    x, y = make_data(rng, 16)
+    model.branch_weights.assign([0.3, 0.7])
+    p = {name: ops.convert_to_numpy(value) for name, value in model.predict_on_batch(x).items()}
+    expected = sum(w * -np.log(p[b][np.arange(16), y]).mean() for b, w in (("a", 0.3), ("b", 0.7)))
+    assert float(model.compute_loss(x, y, p)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_replay_restores_the_rule(rng: np.random.Generator) -> None:
+    def losses(values: np.ndarray) -> Losses:
+        train, validation = (dict(zip(AB, pair, strict=True)) for pair in (values[:2], values[2:]))
+        return Losses(train, validation, dict.fromkeys(AB, 0.5))
+
+    def blending() -> AdaptiveBlending:
+        return AdaptiveBlending(lambda model: losses(np.ones(4)), Algorithm1(AB, window=3), warm_up=4)
+
+    recorded = [losses(values) for values in rng.uniform(0.5, 2, (12, 4))]
+    undisturbed, continued = blending(), blending()
+    undisturbed.replay(recorded)
+    continued.replay(recorded[:7])
+    continued.replay(recorded[7:])
+    for name in ("train", "validation"):
+        np.testing.assert_array_equal(undisturbed.rule.references[name], continued.rule.references[name])
+    assert undisturbed.rule.history == continued.rule.history
