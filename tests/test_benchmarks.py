@@ -20,11 +20,13 @@ def noise() -> list[np.ndarray]:
     return [rng.uniform(-0.5, 0.5, 5 * 44100).astype(np.float32) for _ in range(6)]
 
 
+@pytest.mark.long
 def test_views_are_four_times_faster_than_the_plain_way(noise: list[np.ndarray]) -> None:
     ours, plain = measure_views(noise)
     assert plain / ours >= 4
 
 
+@pytest.mark.long
 def test_extraction_of_a_core_is_fast(noise: list[np.ndarray]) -> None:
     """250 seconds of audio a second, views alone; half of it in doubt of a busy machine."""
     ours, _ = measure_views(noise)
@@ -41,6 +43,7 @@ def test_stages_are_all_measured(noise: list[np.ndarray], tmp_path: Path) -> Non
     assert min(spent.values()) > 0
 
 
+@pytest.mark.long
 def test_random_segments_cost_little(noise: list[np.ndarray]) -> None:
     """At most 10 % of a training step of the small preset."""
     _, step, _ = measure_step("small", repeats=1)

@@ -17,9 +17,11 @@ import numpy as np
 import pytest
 
 from multiview.experiment import checkpoint, recorder
+from multiview.experiment.evaluate import evaluate
 from multiview.experiment.run import Run
 from multiview.experiment.train import train
 from multiview.store import Store
+from multiview.support import files
 from multiview.support.errors import InputError
 from tests.helpers.runs import kept_weights, rows
 
@@ -85,6 +87,7 @@ def assert_equal_runs(one: Run, other: Run) -> None:
     assert sorted(path.name for path in one.path.iterdir()) == sorted(path.name for path in other.path.iterdir())
 
 
+@pytest.mark.long
 def test_killed_at_eight_moments_equals_an_undisturbed_run(tiny_store: Store, tmp_path: Path, undisturbed: Run) -> None:
     """Each kill comes a random while after something new is on disk."""
     parts, draw = Run(tmp_path / "run"), random.Random(0)
@@ -126,6 +129,58 @@ def test_killed_run_continues_from_its_checkpoint(tiny_store: Store, tmp_path: P
     assert f"{done * steps}/{6 * steps}" in bars[0]
     assert json.loads(run.metrics.read_text())["clips"] == 12
     assert_equal_runs(run, undisturbed)
+
+
+class Crash(BaseException):
+    """As a kill: nothing that handles errors handles it."""
+
+
+def test_crash_at_every_rename_equals_an_undisturbed_run(
+    tiny_store: Store, tiny_settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file of a run is put into place by a rename; training and test are cut off at each in turn, and repeated."""
+    monkeypatch.setattr(recorder, "CHECKPOINT_SHARE", math.inf)
+    settings = tiny_settings(epochs=1)
+
+    def finish(path: Path) -> Run:
+        run = train(tiny_store, settings, path)
+        if not run.metrics.exists():
+            evaluate(run)
+        return run
+
+    def crash_at(count: int, patch: pytest.MonkeyPatch) -> list[Path]:
+        """Make the rename of that number crash, just before it is done; the names that are renamed to."""
+        replace, seen = files.os.replace, []
+
+        def crashing(source: Path, target: Path) -> None:
+            seen.append(Path(target))
+            if len(seen) == count:
+                raise Crash
+            replace(source, target)
+
+        patch.setattr(files.os, "replace", crashing)
+        return seen
+
+    with monkeypatch.context() as patch:
+        names = crash_at(0, patch)
+        whole = finish(tmp_path / "whole")
+    assert {path.name for path in names} == {
+        "run.json", "history.csv", "checkpoint.npz", "model.keras", "predictions.h5", "metrics.json"
+    }  # fmt: skip
+    parts = Run(tmp_path / "parts")
+    for count in range(1, len(names) + 1):
+        with monkeypatch.context() as patch:
+            seen = crash_at(count, patch)
+            try:
+                finish(parts.path)
+            except Crash:
+                continue
+            break  # less is left to do than in an undisturbed run
+    assert len(seen) < count
+    finish(parts.path)
+    for name in ("history.csv", "predictions.h5", "metrics.json"):
+        assert (parts.path / name).read_bytes() == (whole.path / name).read_bytes()
+    assert sorted(path.name for path in parts.path.iterdir()) == sorted(path.name for path in whole.path.iterdir())
 
 
 def test_directory_in_use_is_refused(tiny_store: Store, tiny_settings, tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ class Registry(Mapping[str, T], Generic[T]):
             If there is none; the message has those there are.
         """
         if name not in self._entries:
-            raise InputError(f"expected a {self.kind} of {', '.join(self)}; found {name!r}")
+            article = "an" if self.kind[0] in "aeiou" else "a"
+            raise InputError(f"expected {article} {self.kind} of {', '.join(self)}; found {name!r}")
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -22,12 +22,16 @@ import numpy as np
 import psutil
 import scipy.fft
 
-from data_prep import views
-from data_prep.audio import decode, read_audio, to_rate
-from data_prep.datasets.base import ClipFile, Index, sound_files
+from data_prep.datasets.base import ClipFile, Index
 from data_prep.extraction import Parts
 from data_prep.prepare import prepare
-from multiview.files import replacing
+from multiview.audio import decode, read_audio, sound_files, to_rate
+from multiview.support.files import replacing
+from multiview.views import MEL, extract, geometry
+from multiview.views.base import decibels
+from multiview.views.cqt import cqt
+from multiview.views.extraction import padded
+from multiview.views.spectrogram import fft_size, frame_filters, hann
 
 
 @contextmanager
@@ -67,7 +71,7 @@ def seconds(function: Callable, *arguments: object) -> float:
 
 def stages(paths: list[Path], rate: int, folder: Path) -> dict[str, float]:
     """Milliseconds a second of audio of each stage of one job, in turn for every clip."""
-    size, spent, duration = views.geometry(rate), {}, 0.0
+    grid, spent, duration = MEL.grid(rate), {}, 0.0
 
     def timed(stage: str, function: Callable, *arguments: object):
         begin = time.perf_counter()
@@ -75,22 +79,22 @@ def stages(paths: list[Path], rate: int, folder: Path) -> dict[str, float]:
         spent[stage] = spent.get(stage, 0.0) + time.perf_counter() - begin
         return result
 
-    views.extract(read_audio(paths[0], rate), rate)  # computes the filters
+    extract(read_audio(paths[0], rate), rate)  # computes the filters
     for path in paths:
         samples, own_rate = timed("read", decode, path)
         waveform = timed("resample", to_rate, samples, own_rate, rate)
-        waveform = np.pad(waveform, (0, max(0, size.segment_samples - len(waveform))))
+        waveform = padded(waveform, geometry(rate).segment_samples)
         duration += len(waveform) / rate
-        frames = np.lib.stride_tricks.sliding_window_view(waveform, size.window)[:: size.hop]
-        window = views.hann(size.window)
-        spectrum = timed("STFT", lambda f=frames, w=window: scipy.fft.rfft(f * w, n=size.n_fft, axis=1))
-        filters = views.frame_filters(rate)
+        frames = np.lib.stride_tricks.sliding_window_view(waveform, grid.window)[:: grid.hop]
+        window = hann(grid.window)
+        spectrum = timed("STFT", lambda f=frames, w=window: scipy.fft.rfft(f * w, n=fft_size(rate), axis=1))
+        filters = frame_filters(rate)
         timed(
             "mel and gammatone filters",
-            lambda s=spectrum, f=filters: views.decibels((np.square(s.real) + np.square(s.imag)) @ f),
+            lambda s=spectrum, f=filters: decibels((np.square(s.real) + np.square(s.imag)) @ f),
         )
-        timed("CQT", views.cqt, waveform, rate)
-        features = views.extract(waveform, rate)
+        timed("CQT", cqt, waveform, rate)
+        features = extract(waveform, rate)
         with replacing(folder / "part.npz") as temporary:
             timed("write", lambda t=temporary, f=features: np.savez(t, **f))
     return {stage: 1000 * value / duration for stage, value in spent.items()}

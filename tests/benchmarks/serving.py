@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from data_prep.audio import read_audio
-from data_prep.datasets.base import sound_files
-from data_prep.views import extract, geometry
-from multiview.files import write_json
-from multiview.runs import Run
-from multiview.segments import cut, even_starts, test_count
-from multiview.settings import PRESETS, Settings
+from multiview.audio import read_audio, sound_files
+from multiview.experiment.run import Run
+from multiview.segments import Segments, cut, test_starts
+from multiview.settings import PRESETS, from_record
+from multiview.support.files import write_json
+from multiview.views import VIEWS, Excerpt, Sound, extract, geometry, paper_views
+from multiview.views.extraction import padded
 
 SECONDS = 5  # of noise
 
@@ -49,7 +49,7 @@ def untrained(preset: str, folder: Path) -> Run:
     chosen, run = PRESETS[preset], Run(folder / "run")
     rate = chosen.sample_rate or 44100
     values = {**asdict(chosen), "sample_rate": rate, "epochs": 1}
-    settings = Settings(system="multiview", fold=1, preset=preset, **values)
+    settings = from_record({**values, "system": "multiview", "fold": 1, "preset": preset})
     store = {"dataset": "noise", "sample_rate": rate, "fingerprint": "", "classes": [f"class {n}" for n in range(50)]}
     write_json(run.record, {"settings": asdict(settings), "store": store})
     build_network("multiview", 50, rate, chosen.width).save(run.model)
@@ -77,19 +77,25 @@ def times(function: Callable, items: list) -> str:
     return f"p50 {np.percentile(found, 50):7.1f} ms   p95 {np.percentile(found, 95):7.1f} ms"
 
 
+def views_in_graph(rate: int) -> Callable:
+    """The paper's views of a batch of waveforms, for a graph."""
+
+    def views(batch) -> dict:
+        sound = Sound(batch, rate)
+        return {view: VIEWS[view].graph(sound) for view in paper_views()}
+
+    return views
+
+
 def compare_views(paths: list[Path], rate: int) -> None:
-    """Print how far the views in the graph are from those of `data_prep` near the maximum of each clip."""
+    """Print how far the views in the graph are from those outside of it near the maximum of each clip."""
     import tensorflow as tf
 
-    from multiview import graph_views
-
-    signature = [tf.TensorSpec([None, None], tf.float32)]
-    in_graph = tf.function(lambda batch: graph_views.views(batch, rate), input_signature=signature)
+    in_graph = tf.function(views_in_graph(rate), input_signature=[tf.TensorSpec([None, None], tf.float32)])
     found = {("mel", 80): [], ("gammatone", 80): [], ("cqt", 60): [], ("cqt", 80): []}
     shortest = geometry(rate).segment_samples
     for path in paths:
-        waveform = read_audio(path, rate)
-        waveform = np.pad(waveform, (0, max(0, shortest - len(waveform))))
+        waveform = padded(read_audio(path, rate), shortest)
         offline, graph = extract(waveform, rate), in_graph(waveform[np.newaxis])
         for (view, decibels), parts in found.items():
             near = offline[view] > offline[view].max() - decibels
@@ -107,10 +113,10 @@ def measure(run: Run, paths: list[Path], folder_clips: int, scratch: Path) -> No
     import tensorflow as tf
 
     import multiview
-    from multiview import serving
+    from multiview.export import export as write_export
 
     begin = time.perf_counter()
-    export = serving.export(run.path, scratch / "export")
+    export = write_export(run.path, scratch / "export")
     size = sum(path.stat().st_size for path in export.rglob("*")) / 2**20
     print(f"export: {time.perf_counter() - begin:.1f} s, {size:.0f} MiB")
     for name, path in (("run", run.path), ("export", export)):
@@ -121,27 +127,25 @@ def measure(run: Run, paths: list[Path], folder_clips: int, scratch: Path) -> No
 
     live, rate = multiview.load(run.path), run.read()["store"]["sample_rate"]
     signature = tf.saved_model.load(str(export)).signatures["serving_default"]
-    size, offsets = geometry(rate), {view: np.zeros(1, np.int64) for view in live.views}
+    size = geometry(rate)
 
     def stored(path: Path) -> dict[str, np.ndarray]:
-        views = extract(read_audio(path, rate), rate)
-        starts = even_starts(size.last_start(len(views["raw"])), test_count(len(views["raw"]), rate))
-        return cut(views, offsets, size, live.views, np.zeros_like(starts), starts)
+        waveform = read_audio(path, rate)
+        starts = test_starts(len(waveform), size)
+        excerpt = Excerpt(rate, extract(waveform, rate), 0, 0, len(waveform), True)
+        return cut(excerpt, Segments(np.zeros_like(starts), starts), live.views)
 
     def waveform(path: Path) -> tf.Tensor:
-        samples = read_audio(path, rate)
-        return tf.constant(np.pad(samples, (0, max(0, size.segment_samples - len(samples))))[np.newaxis])
+        return tf.constant(padded(read_audio(path, rate), size.segment_samples)[np.newaxis])
 
     inputs = [stored(path) for path in paths]
-    graph_views = tf.function(
-        lambda batch: serving.graph_views.views(batch, rate), input_signature=[tf.TensorSpec([None, None], tf.float32)]
-    )
+    graph_views = tf.function(views_in_graph(rate), input_signature=[tf.TensorSpec([None, None], tf.float32)])
     waveforms = [waveform(path) for path in paths]
     print(f"network alone, on stored views   {times(live.network, inputs)}")
     print(f"file to classes, by the run      {times(lambda path: next(live.predict_files([path])), paths)}")
     print(f"file to classes, by the export   {times(lambda path: signature(waveforms=waveform(path)), paths)}")
     print(f"reading alone                    {times(waveform, paths)}")
-    print(f"views alone, data_prep           {times(lambda batch: extract(batch.numpy()[0], rate), waveforms)}")
+    print(f"views alone, by NumPy             {times(lambda batch: extract(batch.numpy()[0], rate), waveforms)}")
     print(f"views alone, in the graph        {times(lambda batch: graph_views(batch)['cqt'].numpy(), waveforms)}")
 
     many = list(islice(cycle(paths), folder_clips))

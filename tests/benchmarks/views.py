@@ -22,12 +22,11 @@ from spafe.features.gfcc import erb_spectrogram
 from spafe.utils.preprocessing import SlidingWindow
 from threadpoolctl import threadpool_limits
 
-from data_prep.audio import read_audio
-from data_prep.datasets.base import sound_files
-from data_prep.views import VIEWS, extract, geometry
-from multiview import evaluation
-from multiview.segments import cut, random_starts
+from multiview.audio import read_audio, sound_files
+from multiview.segments import Segments, cut, random_starts
 from multiview.store import Clip, Store, write_store
+from multiview.views import CQT, MEL, extract
+from multiview.views.spectrogram import fft_size
 from tests.benchmarks.step import measure_step
 
 RATE = 44100
@@ -35,16 +34,16 @@ RATE = 44100
 
 def plain_way(waveform: np.ndarray) -> dict[str, np.ndarray]:
     """The views as one would first write them; powers and magnitudes, before decibels."""
-    size = geometry(RATE)
-    window = SlidingWindow(size.window / RATE, size.hop / RATE, "hanning")
+    grid, n_fft = MEL.grid(RATE), fft_size(RATE)
+    window = SlidingWindow(grid.window / RATE, grid.hop / RATE, "hanning")
     return {
         "mel": librosa.feature.melspectrogram(
-            y=waveform, sr=RATE, n_fft=size.n_fft, win_length=size.window, hop_length=size.hop, n_mels=64
+            y=waveform, sr=RATE, n_fft=n_fft, win_length=grid.window, hop_length=grid.hop, n_mels=64
         ),
         "gammatone": erb_spectrogram(
-            waveform, fs=RATE, pre_emph=False, window=window, nfilts=64, nfft=size.n_fft, low_freq=50
+            waveform, fs=RATE, pre_emph=False, window=window, nfilts=64, nfft=n_fft, low_freq=50
         )[0],
-        "cqt": librosa.cqt(waveform, sr=RATE, hop_length=size.cqt_hop, n_bins=64, bins_per_octave=12),
+        "cqt": librosa.cqt(waveform, sr=RATE, hop_length=CQT.grid(RATE).hop, n_bins=64, bins_per_octave=12),
     }
 
 
@@ -83,8 +82,8 @@ def measure_segments(waveforms: Sequence[np.ndarray], batch: int = 64, repeats: 
         for _ in range(repeats):
             begin = time.perf_counter()
             rows = rng.integers(0, len(clips), batch)
-            starts = random_starts(evaluation.last_starts(store, rows), rng)
-            cut(store.values, store.offsets, geometry(RATE), VIEWS, rows, starts)
+            lasts = np.array([store.size.last_start(int(samples)) for samples in store.samples[rows]])
+            cut(store, Segments(rows, random_starts(lasts, rng)), store.views)
             times.append(time.perf_counter() - begin)
     return float(np.median(times))
 

@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from multiview.report.ablations import calmness
 
-from multiview.blending import AdaptiveWeights
-from multiview.figures import weights_by_blending
-from multiview.names import BRANCHES, JOINT, SYSTEMS
-from multiview.report import calmness
+from multiview.blending import BLENDINGS as RULES
+from multiview.history import column
+from multiview.report.figures import weights_by_blending
+from multiview.systems import JOINT, find_system
 
+BRANCHES = find_system(JOINT).branches
 RECORDED = {"multi-view": False, "each alone": True}  # whether the branches were trained by themselves
 BLENDINGS = ("paper", "fixed_references", "averaged")
 WINDOWS, INTERVALS = (2, 5, 10, 20), (1, 2, 5)  # in evaluations
@@ -52,12 +54,12 @@ def recorded(results: Path, alone: bool) -> list[Losses]:
     """Losses of each fold: of the multi-view run's branches, or of the runs of single views and concatenation."""
     folds = []
     for path in sorted((results / JOINT).glob("fold*/history.csv")):
-        columns: dict[str, list[pd.Series]] = {"train": [], "val": []}
+        columns: dict[str, list[pd.Series]] = {"train": [], "validation": []}
         for branch in BRANCHES:
             system = "concat" if branch == JOINT else branch
             history = pd.read_csv(results / system / path.parent.name / path.name if alone else path)
             for kind, losses in columns.items():
-                losses.append(history[f"{kind}_loss_{SYSTEMS[system][1][-1] if alone else branch}"])
+                losses.append(history[column(kind, find_system(system).scored if alone else branch)])
         folds.append(tuple(np.column_stack(losses) for losses in columns.values()))
     return folds
 
@@ -72,7 +74,7 @@ def noise_of(losses: np.ndarray) -> float:
 
 def replay(losses: Losses, window: int, blending: str = "paper", interval: int = 1) -> np.ndarray:
     """The weights if every `interval`-th evaluation had been made, [evaluations, branches]."""
-    rule = AdaptiveWeights(range(losses[0].shape[1]), window, blending)
+    rule = RULES[blending].rule(range(losses[0].shape[1]), window)
     rows = zip(*(each[::interval] for each in losses), strict=True)
     return np.array([rule.update(dict(enumerate(train)), dict(enumerate(val))) for train, val in rows])
 
@@ -145,7 +147,7 @@ def draw(path: Path, seed: int, window: int, shown: int = 1500) -> None:
     histories = {}
     for name, (noise, blending) in curves.items():
         weights = replay(synthetic(noise, seed, shown), window, blending)
-        history = pd.DataFrame(weights, columns=[f"weight_{branch}" for branch in BRANCHES])
+        history = pd.DataFrame(weights, columns=[column("weight", branch) for branch in BRANCHES])
         histories[f"noise {name}"] = history.rename_axis("evaluation").reset_index()
     weights_by_blending(histories, f"Synthetic losses, W = {window}", path, "evaluation")
 

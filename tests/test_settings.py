@@ -1,0 +1,51 @@
+"""Settings: what a preset leaves open, what is recorded, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from multiview.settings import from_record, make_settings
+from multiview.store import Store
+from multiview.support.errors import InputError
+
+
+def test_choice_of_views_is_recorded_only_where_it_is_one(tiny_store: Store) -> None:
+    plain = make_settings(tiny_store, "multiview", 1, "demo")
+    assert plain.views is None
+    assert make_settings(tiny_store, "multiview", 1, "demo", views="raw,cqt,gammatone,mel") == plain
+    assert make_settings(tiny_store, "multiview", 1, "demo", views="raw,mel").views == "mel,raw"
+    assert make_settings(tiny_store, "mel", 1, "demo", views="mel").views is None
+
+
+def test_records_of_before_are_read(tiny_store: Store) -> None:
+    settings = make_settings(tiny_store, "concat", 2, "small", seed=3)
+    record = json.loads(json.dumps(asdict(settings)))
+    for younger in ("views", "backbone", "augmentations", "blending", "precision"):
+        del record[younger]
+    assert from_record(record) == settings
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"blending": "clever"}, "expected a blending of paper, fixed_references, uniform, averaged; found 'clever'"),
+        ({"backbone": "huge"}, "expected a backbone of crnn; found 'huge'"),
+        ({"backbone": "video=crnn"}, "expected --backbone with a view there is"),
+        ({"augmentations": "gain,noise"}, "expected an augmentation of gain; found 'noise'"),
+        ({"views": "mel,video"}, "expected a view of"),
+    ],
+)
+def test_unknown_names_are_refused(tiny_store: Store, changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_settings(tiny_store, "multiview", 1, "demo", **changes)
+
+
+def test_store_without_a_view_says_which(tiny_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny_store, "views", ("mel", "raw"))
+    message = "system multiview takes the views mel,gammatone,cqt,raw, .* holds mel,raw: gammatone,cqt missing"
+    with pytest.raises(InputError, match=message):
+        make_settings(tiny_store, "multiview", 1, "demo")
+    assert make_settings(tiny_store, "multiview", 1, "demo", views="mel,raw").views == "mel,raw"
