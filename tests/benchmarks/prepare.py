@@ -27,7 +27,7 @@ from data_prep.extraction import Parts
 from data_prep.prepare import prepare
 from multiview.audio import decode, read_audio, sound_files, to_rate
 from multiview.support.files import replacing
-from multiview.views import MEL, extract, geometry
+from multiview.views import MEL, SAMPLE_RATES, extract, geometry
 from multiview.views.base import decibels
 from multiview.views.cqt import cqt
 from multiview.views.extraction import padded
@@ -105,7 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = Path(os.environ.get("MULTIVIEW_DATA", Path(__file__).parents[3] / "shared" / "data"))
     parser.add_argument("--audio", type=Path, default=data / "esc10", metavar="DIR")
-    parser.add_argument("--sample-rate", type=int, default=44100, choices=sorted(views.GEOMETRIES))
+    parser.add_argument("--sample-rate", type=int, default=44100, choices=sorted(SAMPLE_RATES))
     parser.add_argument("--jobs", type=int, default=2, metavar="N")
     parser.add_argument("--clips", type=int, metavar="N", help="only so many, evenly spaced")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="of which the best counts")
