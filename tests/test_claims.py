@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multiview import claims
-from multiview.claims import best_of, bootstrap, compare, mcnemar
+from multiview.report import claims
+from multiview.report.claims import best_of, bootstrap, compare, mcnemar
 
 
 @given(better=st.integers(0, 30), worse=st.integers(0, 30))
@@ -92,8 +93,15 @@ def test_questions_take_the_best_baseline_on_common_folds() -> None:
     # Raw and concat have one fold in common with it, in which they are better.
     with_concat = {**correct, "concat": {1: right(1.0, 50)}}
     assert best_of(with_concat, "multiview", ("mel", "raw", "concat")) == "mel"
-    found = claims.claims(correct)
-    assert [(each.row, each.against) for each in found] == [("multiview", "mel"), ("self_ensemble", "multiview")]
-    text = claims.claims_markdown(found)
+    section = claims.claims_section(correct)
+    assert section.data[["claim", "row", "against"]].to_numpy().tolist() == [
+        ["joint", "multiview", "mel"],
+        ["ensemble", "self_ensemble", "multiview"],
+    ]
+    assert section.data["difference"].round(6).tolist() == [20, 0]
+    text = re.sub(" +", " ", section.markdown())
     assert "| Multi-view against Mel | +20.00 (" in text and "2, 100 | 20 / 0 |" in text
-    assert list(claims.claims_table(found)["difference"].round(6)) == [20, 0]
+
+
+def test_without_baselines_there_are_no_claims() -> None:
+    assert claims.claims_section({"multiview": {1: right(0.8, 50)}}) is None

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from multiview.errors import InputError
-from multiview.evaluation import Predictions, late_fusion, self_ensemble
-from multiview.files import read_json
-from multiview.names import JOINT, SYSTEMS, VIEWS
-from multiview.runs import Run
+from multiview.evaluation import late_fusion, self_ensemble
+from multiview.experiment.predictions import Predictions
+from multiview.experiment.run import Run
+from multiview.history import column
+from multiview.support.errors import InputError
+from multiview.support.files import read_json
+from multiview.systems import JOINT, LATE_FUSION, System, find_system, system_names, table_rows
+from multiview.views import VIEWS, paper_views
 
 ABLATIONS = "ablations"  # folder of multi-view runs that differ from the paper's in one setting
 
 
 @dataclass(frozen=True)
 class Results:
-    """All evaluated runs of a dataset and preset: by system and fold, and by ablation and fold."""
+    """All evaluated runs of a dataset and preset: by system and fold, and by ablation and fold.
+
+    `failed` are the runs that have no results, each with the reason, and `views` those of the store.
+    """
 
     dataset: str
     runs: dict[str, dict[int, Run]]
     ablations: dict[str, dict[int, Run]] = field(default_factory=dict)
     failed: tuple[tuple[Path, str], ...] = ()
+    views: tuple[str, ...] = ()
+
+    def system(self, name: str) -> System:
+        """The views and branches of a system, as its runs have them."""
+        return system_of(next(iter(self.runs[name].values())))
 
     def history(self, system: str, fold: int) -> pd.DataFrame:
         """`history.csv` of a run."""
@@ -35,50 +48,83 @@ class Results:
         """`predictions.h5` of a run."""
         return Predictions.read(self.runs[system][fold].predictions)
 
+    @functools.cached_property
+    def fused_views(self) -> tuple[str, ...]:
+        """The views of late fusion, the same on all folds; a fold that lacks one of them has no late fusion.
+
+        They are those of the multi-view runs, which it is compared with; where there are none, the paper's
+        four; and where not all of these were trained, the two or more that were.
+        """
+        if JOINT in self.runs:
+            return self.system(JOINT).views
+        trained = tuple(name for name in self.runs if name in VIEWS)
+        return paper_views() if set(paper_views()) <= set(trained) else trained
+
     def late_fusion(self, fold: int) -> Predictions:
-        """Mean of the probabilities of the four single-view runs of a fold.
+        """Mean of the probabilities of the single-view runs of a fold, over `fused_views`.
 
         Raises
         ------
         InputError
             If they were not tested on the same clips.
         """
-        parts = [self.predictions(view, fold) for view in VIEWS]
+        views = self.fused_views
+        parts = [self.predictions(view, fold) for view in views]
         first = parts[0]
-        for view, part in zip(VIEWS, parts, strict=True):
+        for view, part in zip(views, parts, strict=True):
             if part.clips != first.clips:
                 raise InputError(
-                    f"late fusion of fold {fold}: {VIEWS[0]} and {view} were tested on different clips; "
+                    f"late fusion of fold {fold}: {views[0]} and {view} were tested on different clips; "
                     "train and evaluate them on the same store"
                 )
-        fused = late_fusion([part.probabilities[view] for view, part in zip(VIEWS, parts, strict=True)])
-        return Predictions(first.clips, first.labels, first.classes, {"late_fusion": fused}, {"late_fusion": 1.0})
+        fused = late_fusion([part.probabilities[view] for view, part in zip(views, parts, strict=True)])
+        return Predictions(first.clips, first.labels, first.classes, {LATE_FUSION: fused}, {LATE_FUSION: 1.0})
 
+    @functools.cached_property
     def rows(self) -> dict[str, dict[int, Predictions]]:
-        """Test predictions by row of Table 3 and fold, each with the row's name as only branch."""
+        """Test predictions by row of Table 3, in its order, and fold, each with the row's name as only branch."""
         rows: dict[str, dict[int, Predictions]] = defaultdict(dict)
-        for system, runs in self.runs.items():
+        for name, runs in self.runs.items():
+            system = self.system(name)
             for fold in runs:
-                found = self.predictions(system, fold)
-                scores = {system: found.probabilities[SYSTEMS[system][1][-1]]}
-                if system == JOINT:
-                    scores["self_ensemble"] = self_ensemble(found.probabilities, found.weights)
+                found = self.predictions(name, fold)
+                scores = {name: found.probabilities[system.scored]}
+                if system.ensemble:
+                    scores[system.ensemble] = self_ensemble(found.probabilities, found.weights)
                 for row, score in scores.items():
                     rows[row][fold] = Predictions(found.clips, found.labels, found.classes, {row: score}, {row: 1.0})
-        for fold in sorted(set.intersection(*(set(self.runs.get(view, ())) for view in VIEWS))):
-            rows["late_fusion"][fold] = self.late_fusion(fold)
-        return dict(rows)
+        if len(self.fused_views) > 1:
+            for fold in sorted(set.intersection(*(set(self.runs.get(view, ())) for view in self.fused_views))):
+                rows[LATE_FUSION][fold] = self.late_fusion(fold)
+        return {row: rows[row] for row in _ordered(table_rows(), rows)}
 
 
-def correct(rows: dict[str, dict[int, Predictions]]) -> dict[str, dict[int, np.ndarray]]:
+def _ordered(order: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Those of `names` that are in `order`, in that order, and then all others."""
+    names = dict.fromkeys(names)
+    known = [name for name in order if name in names]
+    return [*known, *(name for name in names if name not in known)]
+
+
+def system_of(run: Run) -> System:
+    """The system of an evaluated run, its name taken from the metrics where the settings do not have it."""
+    return run.system() if "system" in run.settings() else find_system(read_metrics(run)["system"])
+
+
+def branches_of(history: pd.DataFrame) -> list[str]:
+    """The branches that a `history.csv` has weights of, in their order."""
+    start = column("weight", "")
+    return [name.removeprefix(start) for name in history if name.startswith(start)]
+
+
+def correct(rows: Mapping[str, Mapping[int, Predictions]]) -> dict[str, dict[int, np.ndarray]]:
     """Whether each test clip was right, by row and fold; bool [clips] in the order of the clips' names."""
-    return {
-        row: {
-            fold: (found.probabilities[row].argmax(axis=1) == found.labels)[np.argsort(found.clips)]
-            for fold, found in folds.items()
-        }
-        for row, folds in rows.items()
-    }
+    return {row: {fold: right(found, row) for fold, found in folds.items()} for row, folds in rows.items()}
+
+
+def right(found: Predictions, branch: str) -> np.ndarray:
+    """Whether a branch was right on each test clip; bool [clips] in the order of the clips' names."""
+    return (found.probabilities[branch].argmax(axis=1) == found.labels)[np.argsort(found.clips)]
 
 
 def read_metrics(run: Run) -> dict:
@@ -98,46 +144,73 @@ def read_metrics(run: Run) -> dict:
 def collect(directory: str | Path) -> Results:
     """Find the evaluated runs `SYSTEM/foldN` and `ablations/NAME/foldN` below `directory`.
 
+    The systems are those whose folders are there, a user's own views among them.
+
     Raises
     ------
     InputError
-        If there is none, or they are of several datasets or stores.
+        If there is none, they are of several datasets or stores, the folds of one system take different
+        views, or a plugin is missing.
     """
-    directory, stores, failed = Path(directory), {}, []
-
-    def find(folder: Path, system: str) -> dict[int, Run]:
-        found = {}
-        for path in sorted(folder.glob("fold*")):
-            run = Run(path)
-            if not run.metrics.is_file():
-                try:
-                    if run.record.is_file() and (record := run.read()).get("status") == "failed":
-                        failed.append((path, record.get("reason", "")))
-                except InputError as error:
-                    failed.append((path, str(error)))
-            else:
-                metrics = read_metrics(run)
-                if (metrics["system"], f"fold{metrics['fold']}") != (system, path.name):
-                    raise InputError(
-                        f"expected in {path} a run of {system}, {path.name}; found {metrics['system']}, "
-                        f"fold{metrics['fold']}; move it away"
-                    )
-                found[metrics["fold"]] = run
-                store = run.read()["store"]
-                stores[store["dataset"], store["sample_rate"], store["fingerprint"]] = path
-        return dict(sorted(found.items()))
-
-    runs = {system: found for system in SYSTEMS if (found := find(directory / system, system))}
+    directory = Path(directory)
+    failed: list[tuple[Path, str]] = []
+    folders = sorted({path.parent.name for path in directory.glob("*/fold*")} - {ABLATIONS})
+    names = _ordered(system_names(), folders)
+    runs = {name: found for name in names if (found := _evaluated(directory / name, name, failed))}
     names = sorted(path.name for path in directory.glob(f"{ABLATIONS}/*"))
-    ablations = {name: found for name in names if (found := find(directory / ABLATIONS / name, JOINT))}
+    ablations = {name: found for name in names if (found := _evaluated(directory / ABLATIONS / name, JOINT, failed))}
     if not runs:
         raise InputError(
             f"expected evaluated runs SYSTEM/foldN below {directory}, found none; run multiview train first"
         )
+    store = _one_store(directory, [run for folds in (*runs.values(), *ablations.values()) for run in folds.values()])
+    for folds in (*runs.values(), *ablations.values()):
+        _check_views(folds)
+    return Results(store["dataset"], runs, ablations, tuple(failed), tuple(store.get("views") or paper_views()))
+
+
+def _evaluated(folder: Path, system: str, failed: list[tuple[Path, str]]) -> dict[int, Run]:
+    """The evaluated runs of a system by fold; what failed is added to `failed`."""
+    found = {}
+    for path in sorted(folder.glob("fold*")):
+        run = Run(path)
+        if not run.metrics.is_file():
+            try:
+                if run.record.is_file() and (record := run.read()).get("status") == "failed":
+                    failed.append((path, record.get("reason", "")))
+            except InputError as error:
+                failed.append((path, str(error)))
+            continue
+        metrics = read_metrics(run)
+        if metrics["system"] != system and system not in system_names():
+            continue  # a folder of the user's own, such as a copy
+        if (metrics["system"], f"fold{metrics['fold']}") != (system, path.name):
+            raise InputError(
+                f"expected in {path} a run of {system}, {path.name}; found {metrics['system']}, "
+                f"fold{metrics['fold']}; move it away"
+            )
+        found[metrics["fold"]] = run
+    return dict(sorted(found.items()))
+
+
+def _one_store(directory: Path, runs: list[Run]) -> dict:
+    """What the runs recorded of their store, which has to be one."""
+    stores = {}
+    for run in runs:
+        store = run.read()["store"]
+        stores[store["dataset"], store["sample_rate"], store["fingerprint"]] = (run.path, store)
     if len(stores) > 1:
         raise InputError(
             f"expected runs on one store below {directory}, found several: "
-            f"{', '.join(str(path) for path in stores.values())}; keep each store's runs apart"
+            f"{', '.join(str(path) for path, _ in stores.values())}; keep each store's runs apart"
         )
-    ((dataset, _, _),) = stores
-    return Results(dataset, runs, ablations, tuple(failed))
+    ((_, store),) = stores.values()
+    return store
+
+
+def _check_views(folds: Mapping[int, Run]) -> None:
+    """Refuse folds of a system that were trained on different views: their mean would be of no system."""
+    views = {system_of(run).views: run.path for run in folds.values()}
+    if len(views) > 1:
+        found = " and ".join(f"{','.join(names)} in {path}" for names, path in views.items())
+        raise InputError(f"expected one choice of views on all folds, found {found}; keep each choice's runs apart")

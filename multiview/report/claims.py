@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from multiview.names import JOINT, LABELS, VIEWS
+from multiview.report.section import Section
+from multiview.support.registry import Registry
+from multiview.systems import CONCAT, JOINT, LATE_FUSION, label
+from multiview.views import VIEWS
 
 LEVEL = 0.05  # of the test, and of the interval
 DRAWS = 10_000  # of the bootstrap
@@ -19,13 +22,57 @@ SEED = 0
 # Whether each test clip was right, by row of Table 3 and fold; the clips of a fold in the same order.
 Correct = Mapping[str, Mapping[int, np.ndarray]]
 
-# A row, and the baselines of which the best is what it is compared with.
-QUESTIONS = (
-    (JOINT, ("late_fusion", "concat", *VIEWS)),
-    ("self_ensemble", (JOINT,)),
-    ("concat", VIEWS),
-    ("late_fusion", VIEWS),
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper, as a question.
+
+    Parameters
+    ----------
+    name, question : str
+        In files, and in words.
+    row : str
+        The row of Table 3 that it is about.
+    baselines : tuple of str
+        The rows of which the best is what it is compared with.
+    single_views : bool
+        Whether every view by itself is such a baseline, too.
+    """
+
+    name: str
+    question: str
+    row: str
+    baselines: tuple[str, ...] = ()
+    single_views: bool = False
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """All baselines."""
+        return (*self.baselines, *(VIEWS if self.single_views else ()))
+
+
+CLAIMS: Registry[Claim] = Registry("claim")
+CLAIMS.register(
+    Claim(
+        "joint",
+        "Is the multi-view network better than the best baseline?",
+        JOINT,
+        baselines=(LATE_FUSION, CONCAT.name),
+        single_views=True,
+    )
 )
+CLAIMS.register(
+    Claim(
+        "ensemble",
+        "Is the self-ensemble of its branches better than its joint branch?",
+        "self_ensemble",
+        baselines=(JOINT,),
+    )
+)
+CLAIMS.register(
+    Claim("concatenation", "Is concatenation better than the best single view?", CONCAT.name, single_views=True)
+)
+CLAIMS.register(Claim("fusion", "Is late fusion better than the best single view?", LATE_FUSION, single_views=True))
 
 
 @dataclass(frozen=True)
@@ -52,7 +99,7 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """A sentence that says what the data support."""
-        row, against = LABELS[self.row], LABELS[self.against]
+        row, against = label(self.row), label(self.against)
         if self.folds < MIN_FOLDS or self.clips < MIN_CLIPS:
             folds = "1 fold" if self.folds == 1 else f"{self.folds} folds"
             return f"{folds} with {self.clips} clips support nothing about {row} and {against}."
@@ -61,6 +108,16 @@ class Comparison:
         if self.p < LEVEL and self.high < 0:
             return f"{row} is worse than {against}."
         return f"The data do not tell {row} and {against} apart."
+
+    def cells(self) -> dict[str, str]:
+        """What tables for people say of it, by column."""
+        return {
+            "points, 95 % interval": f"{self.difference:+.2f} ({self.low:+.2f} to {self.high:+.2f})",
+            "folds, clips": f"{self.folds}, {self.clips}",
+            "only this / only that right": f"{self.better} / {self.worse}",
+            "p": f"{self.p:.3g}",
+            "what the data say": self.verdict,
+        }
 
 
 def mcnemar(better: int, worse: int) -> float:
@@ -120,42 +177,43 @@ def best_of(correct: Correct, row: str, candidates: tuple[str, ...]) -> str | No
         for name, shared in folds.items()
         if shared and len(shared) == most
     }
-    return max(scores, key=scores.get) if scores else None
+    return max(scores, key=scores.__getitem__) if scores else None
 
 
-def claims(correct: Correct) -> list[Comparison]:
-    """The paper's claims, of which every row is there."""
-    found = [
-        compare(correct, row, best)
-        for row, candidates in QUESTIONS
-        for best in [best_of(correct, row, candidates)]
-        if best is not None
+def claims(correct: Correct) -> dict[str, Comparison]:
+    """The paper's claims by name, of which every row is there."""
+    found = {}
+    for name, claim in CLAIMS.items():
+        best = best_of(correct, claim.row, claim.candidates)
+        comparison = compare(correct, claim.row, best) if best else None
+        if comparison:
+            found[name] = comparison
+    return found
+
+
+def claims_section(correct: Correct) -> Section | None:
+    """The claims, with how to read them; None where no row has anything to be compared with."""
+    found = claims(correct)
+    if not found:
+        return None
+    cells = [
+        {"question": f"{label(each.row)} against {label(each.against)}", **each.cells()} for each in found.values()
     ]
-    return [comparison for comparison in found if comparison]
-
-
-def claims_table(comparisons: list[Comparison]) -> pd.DataFrame:
-    """One line a claim, as `claims.csv` has it."""
-    return pd.DataFrame([{**vars(each), "verdict": each.verdict} for each in comparisons])
-
-
-def claims_markdown(comparisons: list[Comparison]) -> str:
-    """The claims as Markdown, with how to read them."""
-    lines = [
-        "| question | points, 95 % interval | folds, clips | only this / only that right | p | what the data say |",
-        "|---|---|---|---|---|---|",
+    data = [
+        {**vars(each), "verdict": each.verdict, "claim": name, "question": CLAIMS[name].question}
+        for name, each in found.items()
     ]
-    for each in comparisons:
-        lines.append(
-            f"| {LABELS[each.row]} against {LABELS[each.against]} | {each.difference:+.2f} "
-            f"({each.low:+.2f} to {each.high:+.2f}) | {each.folds}, {each.clips} | {each.better} / {each.worse} | "
-            f"{each.p:.3g} | {each.verdict} |"
-        )
-    lines += [
-        "",
+    note = (
         "Points are the mean over folds of the difference in clip-level accuracy. The interval is a percentile "
         f"bootstrap over clips within folds ({DRAWS} draws), p that of McNemar's exact test over all clips, each "
         "question by itself. Both take clips as independent and the trained networks as given: another seed can "
-        "move a row by more. The best baseline is chosen on these same clips, which favours it.",
-    ]
-    return "\n".join(lines) + "\n"
+        "move a row by more. The best baseline is chosen on these same clips, which favours it."
+    )
+    return Section(
+        "Claims",
+        pd.DataFrame(cells),
+        (note,),
+        lead=(" ".join(CLAIMS[name].question for name in found),),
+        file="claims",
+        data=pd.DataFrame(data),
+    )

@@ -1,101 +1,149 @@
-"""Figure 2, confusion matrices, accuracy by class and view, and the weights of the ablations: one style."""
+"""The figures of the report: Figure 2, weights of the ablations, confusion matrix, accuracy by class; one style."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib import figure
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
-from multiview.evaluation import Predictions
-from multiview.files import replacing
-from multiview.names import BRANCHES, JOINT, LABELS, PAPER_TABLE_3, SYSTEMS
-from multiview.results import Results
+from multiview.experiment.results import Results, branches_of
+from multiview.experiment.run import Run
+from multiview.history import column
+from multiview.report.tables import class_accuracies
+from multiview.support import plots  # noqa: F401  before anything is drawn
+from multiview.support.registry import Registry
+from multiview.systems import JOINT, curve_style, label
+from multiview.views import VIEWS
 
-plt.rcParams["text.parse_math"] = False  # classes may be called anything
-
-# Okabe and Ito's palette, told apart by colour-blind readers; a style each for print in grey.
-STYLES = {
-    "mel": ("#0072B2", "-"),
-    "gammatone": ("#E69F00", "--"),
-    "cqt": ("#009E73", "-."),
-    "raw": ("#CC79A7", ":"),
-    "multiview": ("#000000", "-"),
-    "concat": ("#D55E00", (0, (6, 2, 1, 2, 1, 2))),
-}
+SPARE_COLOURS = ("#882255", "#56B4E9", "#7F7F7F")  # of views that declare none
 
 
-def _folds(count: int) -> str:
-    return f"mean of {count} folds" if count > 1 else "1 fold"
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the report.
+
+    Parameters
+    ----------
+    name, caption : str
+        Of the file, NAME.png, and on the page.
+    draw : callable
+        `Results` to a matplotlib figure.
+    needs : callable
+        Whether the results that it shows are there.
+    """
+
+    name: str
+    caption: str
+    draw: Callable[[Results], figure.Figure]
+    needs: Callable[[Results], bool] = lambda results: True
 
 
-def mean_curve(results: Results, system: str, column: str) -> pd.Series:
-    """A column of the histories of a system, averaged over folds, over their mean training step.
+def style(name: str) -> dict[str, Any]:
+    """Colour, line and label of the curve of a branch or system, the same in all pictures."""
+    colour, line = curve_style(name)
+    if colour is None:
+        plain = [view for view in VIEWS if curve_style(view)[0] is None]
+        colour = SPARE_COLOURS[plain.index(name) % len(SPARE_COLOURS)] if name in plain else None
+    return {"color": colour, "linestyle": line, "label": label(name)}
+
+
+def mean_curve(results: Results, system: str, name: str) -> pd.Series:
+    """Column `name` of the histories of a system, averaged over folds, over their mean training step.
 
     Folds are joined by evaluation: their epochs may differ by a step.
     """
     folds = pd.concat([results.history(system, fold) for fold in results.runs[system]])
-    return folds.groupby("evaluation")[["step", column]].mean().set_index("step")[column]
+    return folds.groupby("evaluation")[["step", name]].mean().set_index("step")[name]
 
 
-def save(figure: plt.Figure, path: Path) -> None:
-    """Write a picture, atomically, and close the figure."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150, bbox_inches="tight")
-    plt.close(figure)
-
-
-def _lines(path: Path, title: str, ylabel: str, curves: dict[str, pd.Series], top: float | None = None) -> None:
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+def _lines(title: str, ylabel: str, curves: Mapping[str, pd.Series], top: float) -> figure.Figure:
+    picture, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for name, curve in curves.items():
-        colour, line = STYLES[name]
-        axes.plot(curve.index, curve, color=colour, linestyle=line, label=LABELS[name], linewidth=1.6)
+        axes.plot(curve.index, curve, linewidth=1.6, **style(name))
     axes.set(title=title, xlabel="training step", ylabel=ylabel)
     axes.set_ylim(0, top)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
-    save(figure, path)
+    return picture
 
 
-def _loss_ceiling(curves: dict[str, pd.Series]) -> float:
-    """Top of a loss axis: what matters is below, an early spike may leave the picture."""
-    return 1.1 * max(max(curve.quantile(0.95), curve.iloc[0]) for curve in curves.values())
+def _losses(title: str, curves: Mapping[str, pd.Series]) -> figure.Figure:
+    """Losses on the validation clips, by which training is steered."""
+    # What matters is below; an early spike may leave the picture.
+    top = 1.1 * max(max(curve.quantile(0.95), curve.iloc[0]) for curve in curves.values())
+    return _lines(title, "validation loss", curves, top)
 
 
-def figure_2(results: Results, directory: Path) -> list[Path]:
-    """Figure 2: (a) losses of the branches, (b) their weights, (c) losses of the systems.
+def branch_losses(results: Results) -> figure.Figure:
+    """Figure 2 (a): losses of the branches."""
+    count = len(results.runs[JOINT])
+    folds = f"mean of {count} folds" if count > 1 else "1 fold"
+    branches = results.system(JOINT).branches
+    curves = {branch: mean_curve(results, JOINT, column("validation", branch)) for branch in branches}
+    return _losses(f"{results.dataset}: branches of the multi-view network, {folds}", curves)
 
-    The losses are those on the validation clips, by which training is steered.
+
+def branch_weights(results: Results) -> figure.Figure:
+    """Figure 2 (b): weights of the branches, of one fold, as their mean would hide how they move."""
+    first = min(results.runs[JOINT])
+    history = results.history(JOINT, first).set_index("step")
+    weights = {branch: history[column("weight", branch)] for branch in results.system(JOINT).branches}
+    return _lines(f"{results.dataset}: weights of the branches, fold {first}", "weight", weights, top=1.02)
+
+
+def system_losses(results: Results) -> figure.Figure:
+    """Figure 2 (c): losses of the systems."""
+    scored = {name: results.system(name).scored for name in results.runs}
+    curves = {name: mean_curve(results, name, column("validation", branch)) for name, branch in scored.items()}
+    return _losses(f"{results.dataset}: the multi-view network and the baselines", curves)
+
+
+def ablated_weights(results: Results) -> figure.Figure:
+    """The weights of the paper's run and of the ablations, all of one fold where they have one in common."""
+    runs: dict[str, dict[int, Run]] = {"paper": results.runs.get(JOINT, {}), **results.ablations}
+    folds = set.intersection(*(set(found) for found in runs.values() if found))
+    first = {name: found[min(folds or found)] for name, found in runs.items() if found}
+    title = f"{results.dataset}: weights of the branches" + (f", fold {min(folds)}" if folds else ", first folds")
+    return weights_by_blending({name: pd.read_csv(run.history) for name, run in first.items()}, title)
+
+
+def weights_by_blending(histories: Mapping[str, pd.DataFrame], title: str, over: str = "step") -> figure.Figure:
+    """The weights over training of several multi-view runs, one below the other, as in Figure 2 (b).
+
+    Parameters
+    ----------
+    histories : mapping
+        Name of a panel to a `history.csv`; each may have branches of its own.
+    over : str
+        The column of the horizontal axis.
     """
-    written, folds = [], {system: len(runs) for system, runs in results.runs.items()}
-    if JOINT in results.runs:
-        path = directory / "figure2a.png"
-        curves = {branch: mean_curve(results, JOINT, f"val_loss_{branch}") for branch in BRANCHES}
-        title = f"{results.dataset}: branches of the multi-view network, {_folds(folds[JOINT])}"
-        _lines(path, title, "validation loss", curves, _loss_ceiling(curves))
-        first = min(results.runs[JOINT])
-        history = results.history(JOINT, first).set_index("step")
-        weights = {branch: history[f"weight_{branch}"] for branch in BRANCHES}
-        title = f"{results.dataset}: weights of the branches, fold {first}"
-        _lines(directory / "figure2b.png", title, "weight", weights, top=1.02)
-        written += [path, directory / "figure2b.png"]
-    curves = {system: mean_curve(results, system, f"val_loss_{SYSTEMS[system][1][-1]}") for system in results.runs}
-    path = directory / "figure2c.png"
-    title = f"{results.dataset}: the multi-view network and the baselines"
-    _lines(path, title, "validation loss", curves, _loss_ceiling(curves))
-    return [*written, path]
+    picture, panels = plt.subplots(
+        len(histories), 1, figsize=(7, 1 + 1.5 * len(histories)), sharex=True, squeeze=False, layout="constrained"
+    )
+    lines = {}
+    for axes, (name, history) in zip(panels[:, 0], histories.items(), strict=True):
+        for branch in branches_of(history):
+            (lines[branch],) = axes.plot(history[over], history[column("weight", branch)], **style(branch))
+        axes.set_ylim(0, 1.02)
+        axes.set_ylabel("weight")
+        axes.set_title(name, loc="left", fontsize=9)
+        axes.grid(alpha=0.3)
+    panels[-1, 0].set_xlabel("training step" if over == "step" else over)
+    panels[0, 0].legend(handles=list(lines.values()), loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    picture.suptitle(title, x=0.01, ha="left", fontsize=10)
+    return picture
 
 
-def confusion(results: Results, path: Path) -> None:
+def confusion(results: Results) -> figure.Figure:
     """Confusion matrix in % of each true class, of the multi-view branch or else the first system."""
     system = JOINT if JOINT in results.runs else next(iter(results.runs))
-    branch = SYSTEMS[system][1][-1]
+    branch = results.system(system).scored
     parts = [results.predictions(system, fold) for fold in results.runs[system]]
     classes = parts[0].classes
     matrix = 100 * confusion_matrix(
@@ -105,53 +153,53 @@ def confusion(results: Results, path: Path) -> None:
         normalize="true",
     )
     side = 3 + 0.35 * len(classes)
-    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    picture, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
     display = ConfusionMatrixDisplay(matrix, display_labels=[name.replace("_", " ") for name in classes])
     numbers = len(classes) <= 20
     display.plot(ax=axes, cmap="Blues", xticks_rotation="vertical", values_format=".0f", include_values=numbers)
-    axes.set(title=f"{results.dataset}: {LABELS[system]}, % of each true class", xlabel="predicted", ylabel="true")
-    save(figure, path)
+    axes.set(title=f"{results.dataset}: {label(system)}, % of each true class", xlabel="predicted", ylabel="true")
+    return picture
 
 
-def class_accuracies(rows: dict[str, dict[int, Predictions]]) -> pd.DataFrame:
-    """Accuracy in % of each class (index) by row of Table 3 (columns), over the folds that all rows have."""
-    columns, common = {}, set.intersection(*(set(folds) for folds in rows.values()))
-    for row in (name for name in PAPER_TABLE_3 if name in rows and common):
-        folds = [rows[row][fold] for fold in sorted(common)]
-        labels = np.concatenate([each.labels for each in folds])
-        right = np.concatenate([each.probabilities[row].argmax(axis=1) for each in folds]) == labels
-        classes = folds[0].classes
-        columns[row] = pd.Series(right).groupby(labels).mean().rename(dict(enumerate(classes))) * 100
-    return pd.DataFrame(columns)
-
-
-def per_class(table: pd.DataFrame, title: str, path: Path) -> None:
-    """Picture of `class_accuracies`."""
-    figure, axes = plt.subplots(figsize=(2.5 + 0.7 * len(table.columns), 1.6 + 0.3 * len(table)), layout="constrained")
+def per_class(results: Results) -> figure.Figure:
+    """Accuracy by class and row of Table 3."""
+    table = class_accuracies(results.rows)
+    picture, axes = plt.subplots(figsize=(2.5 + 0.7 * len(table.columns), 1.6 + 0.3 * len(table)), layout="constrained")
     image = axes.imshow(table, cmap="cividis", vmin=0, vmax=100, aspect="auto")
-    axes.set_xticks(range(len(table.columns)), [LABELS[name] for name in table], rotation=45, ha="right")
+    axes.set_xticks(range(len(table.columns)), [label(name) for name in table], rotation=45, ha="right")
     axes.set_yticks(range(len(table)), [str(name).replace("_", " ") for name in table.index])
     for (y, x), value in np.ndenumerate(table.to_numpy()):
         axes.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=7, color="white" if value < 55 else "black")
-    axes.set_title(title, loc="left", fontsize=10)
-    figure.colorbar(image, label="accuracy, %")
-    save(figure, path)
+    axes.set_title(f"{results.dataset}: accuracy of each class, %", loc="left", fontsize=10)
+    picture.colorbar(image, label="accuracy, %")
+    return picture
 
 
-def weights_by_blending(histories: dict[str, pd.DataFrame], title: str, path: Path, over: str = "step") -> None:
-    """The weights over training of several multi-view runs, one below the other, as in Figure 2 (b)."""
-    figure, panels = plt.subplots(
-        len(histories), 1, figsize=(7, 1 + 1.5 * len(histories)), sharex=True, squeeze=False, layout="constrained"
+def _has_multiview(results: Results) -> bool:
+    return JOINT in results.runs
+
+
+def _has_ablations(results: Results) -> bool:
+    return bool(results.ablations)
+
+
+def _has_common_folds(results: Results) -> bool:
+    return not class_accuracies(results.rows).empty
+
+
+FIGURES: Registry[Figure] = Registry("figure")
+FIGURES.register(
+    Figure(
+        "figure2a",
+        "Figure 2 (a): validation loss of the branches of the multi-view network",
+        branch_losses,
+        _has_multiview,
     )
-    for axes, (name, history) in zip(panels[:, 0], histories.items(), strict=True):
-        for branch in BRANCHES:
-            colour, line = STYLES[branch]
-            axes.plot(history[over], history[f"weight_{branch}"], color=colour, linestyle=line, label=LABELS[branch])
-        axes.set_ylim(0, 1.02)
-        axes.set_ylabel("weight")
-        axes.set_title(name, loc="left", fontsize=9)
-        axes.grid(alpha=0.3)
-    panels[-1, 0].set_xlabel("training step" if over == "step" else over)
-    panels[0, 0].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-    save(figure, path)
+)
+FIGURES.register(Figure("figure2b", "Figure 2 (b): weights of the branches", branch_weights, _has_multiview))
+FIGURES.register(
+    Figure("figure2c", "Figure 2 (c): validation loss of the multi-view network and the baselines", system_losses)
+)
+FIGURES.register(Figure("ablations", "Weights of the branches in each ablation", ablated_weights, _has_ablations))
+FIGURES.register(Figure("confusion", "Confusion matrix", confusion))
+FIGURES.register(Figure("per_class", "Accuracy by class and system", per_class, _has_common_folds))

@@ -1,0 +1,133 @@
+"""The ablations: multi-view runs that differ from the paper's in one setting, or that lack one view."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from multiview.experiment.predictions import Predictions
+from multiview.experiment.results import Results, branches_of, read_metrics, right, system_of
+from multiview.experiment.run import Run
+from multiview.history import column
+from multiview.report.claims import Comparison, compare
+from multiview.report.section import Section
+from multiview.report.tables import ABLATED
+from multiview.systems import JOINT, label
+
+ONE_HOT = 0.9  # a weight above it leaves next to nothing to the other branches
+PAPER = "paper"  # row of the run that the ablations are compared with
+
+
+def calmness(weights: np.ndarray) -> dict[str, float]:
+    """How calm weights are; [evaluations, branches], NaN for less than two evaluations.
+
+    Returns
+    -------
+    dict
+        `largest`, the mean of the largest weight; `one_hot` and `uniform`, the shares of evaluations at
+        which it is above 0.9, and at which all are equal; `change`, the mean share of the weight that
+        moves from one evaluation to the next.
+    """
+    if len(weights) < 2:
+        return dict.fromkeys(("largest", "one_hot", "uniform", "change"), np.nan)
+    largest = weights.max(axis=1)
+    return {
+        "largest": float(largest.mean()),
+        "one_hot": float((largest > ONE_HOT).mean()),
+        "uniform": float(np.isclose(largest, weights.min(axis=1)).mean()),
+        "change": float(np.abs(np.diff(weights, axis=0)).sum(axis=1).mean() / 2),
+    }
+
+
+def stability(history: pd.DataFrame, settings: dict) -> dict[str, float]:
+    """`calmness` of a run's weights once they may move: after W evaluations and the warm-up."""
+    free = (history["evaluation"] >= settings["window"]) & (history["epoch"] >= settings["warm_up_epochs"])
+    weights = [column("weight", branch) for branch in branches_of(history)]
+    return calmness(history.loc[free, weights].to_numpy())
+
+
+def _common_runs(results: Results) -> dict[str, dict[int, Run]]:
+    """The paper's runs and those of each ablation, on the folds that all have; empty where there is none."""
+    every = {PAPER: results.runs.get(JOINT, {}), **results.ablations}
+    common = sorted(set.intersection(*(set(runs) for runs in every.values())))
+    return {name: {fold: runs[fold] for fold in common} for name, runs in every.items()} if common else {}
+
+
+def compare_ablations(results: Results) -> dict[str, Comparison]:
+    """The multi-view branch of the paper's runs and of each ablation against that of the paper's."""
+    correct = {
+        name: {fold: right(Predictions.read(run.predictions), JOINT) for fold, run in folds.items()}
+        for name, folds in _common_runs(results).items()
+    }
+    return {name: found for name in correct if (found := compare(correct, name, PAPER))}
+
+
+def ablation_table(results: Results) -> pd.DataFrame:
+    """The paper's multi-view network and the ablations, all alike and on the folds that all have.
+
+    Accuracies are in %; `difference` is that of the multi-view branch to the paper's, in points, and `low` to `p`
+    are as in `Comparison`.
+    """
+    comparisons, records = compare_ablations(results), []
+    for name, folds in _common_runs(results).items():
+        runs, each = list(folds.values()), comparisons[name]
+        scores, settings = [read_metrics(run)["accuracy"] for run in runs], runs[0].settings()
+        calm = pd.DataFrame([stability(pd.read_csv(run.history), settings) for run in runs])
+        records.append(
+            {
+                "ablation": name,
+                **{key: settings[key] or "epoch" for key in ABLATED},
+                "views": ",".join(system_of(runs[0]).views),
+                "folds": len(runs),
+                "multiview": 100 * np.mean([score[JOINT] for score in scores]),
+                "self_ensemble": 100 * np.mean([score["self_ensemble"] for score in scores]),
+                "difference": each.difference,
+                **calm.mean(),
+                **{key: getattr(each, key) for key in ("low", "high", "better", "worse", "p")},
+            }
+        )
+    return pd.DataFrame(records)
+
+
+def ablation_section(results: Results) -> Section:
+    """All ablations, and how calm their weights are."""
+    table, cells = ablation_table(results), []
+    for row in table.itertuples():
+        calm = [f"{row.largest:.2f}", f"{row.one_hot:.0%}", f"{row.change:.2f}"]
+        every = row.evaluation_interval if row.evaluation_interval == "epoch" else f"{row.evaluation_interval} steps"
+        cells.append(
+            [
+                *(row.ablation, row.blending, str(row.window), every, row.views.replace(",", ", "), str(row.folds)),
+                *(f"{row.multiview:.2f}", f"{row.difference:+.2f}", f"{row.self_ensemble:.2f}"),
+                *(["never moved", "", ""] if np.isnan(row.largest) else calm),
+            ]
+        )
+    columns = ["ablation", "blending", "W", "evaluation every", "views", "folds", "multi-view, %",
+               "to the paper's, points", "self-ensemble, %", "largest weight", "one-hot", "change"]  # fmt: skip
+    note = (
+        "Over the folds that all have. Once the weights may move, after W evaluations and the warm-up: the mean of the "
+        f"largest weight, the share of evaluations at which it is above {ONE_HOT}, and how much of the weight moves "
+        "from one evaluation to the next. The blending `averaged` is not the paper's."
+    )
+    return Section("Ablations", pd.DataFrame(cells, columns=columns), (note,), file="ablations", data=table)
+
+
+def views_left_out_section(results: Results) -> Section | None:
+    """Which view carries what: the multi-view network without some views against that on all; None without such."""
+    cells, comparisons = [], compare_ablations(results)
+    for name, folds in results.ablations.items() if comparisons else ():
+        kept = system_of(next(iter(folds.values()))).views
+        left_out = [label(view) for view in results.system(JOINT).views if view not in kept]
+        if left_out:
+            missing = ", ".join(left_out)
+            each = replace(comparisons[name], row=f"without {missing}", against="all views")  # as the verdict says it
+            cells.append({"left out": missing, **each.cells()})
+    if not cells:
+        return None
+    note = (
+        "The multi-view branch without a view against that on all views, over the folds that all have: a view "
+        "carries what is lost without it. The interval and p are as in the claims."
+    )
+    return Section("Views left out", pd.DataFrame(cells), (note,), file="ablations")

@@ -1,0 +1,64 @@
+"""The report, step by step: collect the runs, make the tables, draw the figures, write the page, print."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+import pandas as pd
+
+from multiview.experiment.results import Results, collect, correct
+from multiview.report.ablations import ablation_section, views_left_out_section
+from multiview.report.claims import claims_section
+from multiview.report.figures import FIGURES
+from multiview.report.page import render
+from multiview.report.section import Section, write
+from multiview.report.tables import (
+    classes_section,
+    missing_rows,
+    run_table,
+    runs_section,
+    table_3,
+    table_3_section,
+)
+from multiview.support.files import replacing
+from multiview.support.plots import save
+from multiview.systems import label
+
+PAGE = "report.html"
+
+
+def build(directory: str | PathLike[str]) -> pd.DataFrame:
+    """What `multiview.report.report` does."""
+    directory = Path(directory)
+    results = collect(directory)
+    sections = make_sections(results)
+    write(sections, directory)
+    pictures = draw_figures(results, directory)
+    with replacing(directory / PAGE) as temporary:
+        page = render(results.dataset, sections, pictures, runs_section(run_table(results)))
+        temporary.write_text(page, encoding="utf-8")
+
+    print("\n".join(section.markdown() for section in sections))
+    if missing := missing_rows(results):
+        print(f"not there yet: {', '.join(map(label, missing))}")
+    print(f"pictures: {', '.join(map(str, pictures))}\nall on one page: {directory / PAGE}")
+    return table_3(results)
+
+
+def make_sections(results: Results) -> list[Section]:
+    """The parts of the report for which there are results, in order."""
+    ablations = [ablation_section(results), views_left_out_section(results)] if results.ablations else []
+    every = [table_3_section(results), claims_section(correct(results.rows)), *ablations, classes_section(results)]
+    return [section for section in every if section]
+
+
+def draw_figures(results: Results, directory: Path) -> dict[Path, str]:
+    """Draw the figures for which there are results; the files with their captions."""
+    written = {}
+    for name, figure in FIGURES.items():
+        if figure.needs(results):
+            path = directory / f"{name}.png"
+            save(figure.draw(results), path)
+            written[path] = figure.caption
+    return written

@@ -1,0 +1,244 @@
+"""The report, on figures that can be worked out by hand."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from multiview.experiment.results import collect
+from multiview.report import report
+from multiview.report.ablations import ablation_table, stability
+from multiview.report.figures import mean_curve
+from multiview.report.paper import PAPER_TABLE_3
+from multiview.report.section import Section
+from multiview.report.tables import class_accuracies, runs_section, table_3
+from multiview.support import registry
+from multiview.systems import table_rows
+from multiview.views import MEL, VIEWS, paper_views
+from tests.helpers.results import HALF, RIGHT, WRONG, write_multiview, write_run, write_runs
+
+
+@pytest.fixture
+def fifth_view() -> Iterator[str]:
+    """A user's own view beside the paper's."""
+    before = registry.snapshot()
+    yield VIEWS.register(dataclasses.replace(MEL, name="mfcc", label="My MFCCs", paper=False, colour=None)).name
+    registry.restore(before)
+
+
+def squeezed(markdown: str) -> str:
+    """Markdown without the padding of its tables."""
+    return re.sub(" +", " ", markdown)
+
+
+def test_paper_figures_are_of_rows_that_there_are() -> None:
+    assert list(PAPER_TABLE_3) == list(table_rows())
+
+
+def test_table_3_by_hand(tmp_path: Path) -> None:
+    """Late fusion, fold 1: the second clip gets (0.9 + 0.2 + 0.2 + 0.4) / 4 = 0.425, so wrong, as is
+    the fourth; the first and third are right: 50 %. Fold 2: (0.9 + 3 x 0.2) / 4 = 0.375: 50 %.
+    Self-ensemble: 0.7 x 0.9 + 0.3 x 0.2 = 0.69 is right: 100 %.
+    """
+    table = table_3(collect(write_runs(tmp_path))).set_index("system")
+    assert list(table.index) == list(PAPER_TABLE_3)
+    expected = {
+        "self_ensemble": (100, 0),
+        "multiview": (75, np.std([50, 100], ddof=1)),
+        "late_fusion": (50, 0),
+        "concat": (50, 0),
+        "mel": (100, 0),
+        "gammatone": (50, 0),
+        "cqt": (50, 0),
+        "raw": (25, np.std([0, 50], ddof=1)),
+    }
+    for system, (mean, deviation) in expected.items():
+        assert table.loc[system, "accuracy_mean"] == pytest.approx(mean), system
+        assert table.loc[system, "accuracy_std"] == pytest.approx(deviation), system
+    assert table["folds"].eq(2).all()
+    assert table.loc["late_fusion", "paper_accuracy"] == 85.80
+
+
+def test_report_writes_table_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    report(write_runs(tmp_path))
+    with (tmp_path / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["system", "folds", "accuracy_mean", "accuracy_std", "paper_accuracy"]
+    assert (rows[1]["system"], rows[1]["accuracy_mean"], rows[1]["paper_accuracy"]) == ("multiview", "75.00", "86.65")
+    for name in ("figure2a.png", "figure2b.png", "figure2c.png", "confusion.png"):
+        data = (tmp_path / name).read_bytes()
+        assert data[:4] == b"\x89PNG" and len(data) > 10_000
+    assert "| Multi-view | 2 | 75.00 ± 35.36 | 86.65 |" in squeezed((tmp_path / "table.md").read_text())
+    printed = squeezed(capsys.readouterr().out)
+    assert "| Multi-view | 2 |" in printed and "figure2b.png" in printed
+
+
+def test_accuracy_by_class_by_hand(tmp_path: Path) -> None:
+    """Mel is right everywhere; CQT's `half` has one clip of each class right, in both folds."""
+    table = class_accuracies(collect(write_runs(tmp_path)).rows)
+    assert list(table.index) == ["yes", "no"] and list(table.columns) == list(PAPER_TABLE_3)
+    assert table["mel"].tolist() == [100, 100] and table["cqt"].tolist() == [50, 50]
+    # Raw is wrong everywhere in fold 1 and half right in fold 2.
+    assert table["raw"].tolist() == [25, 25]
+
+
+def test_claims_are_written_and_say_that_few_clips_support_nothing(tmp_path: Path) -> None:
+    report(write_runs(tmp_path))
+    claims = pd.read_csv(tmp_path / "claims.csv").set_index("row")
+    assert claims.loc["multiview", "against"] == "mel" and claims.loc["multiview", "difference"] == -25
+    assert claims.loc["self_ensemble", ["better", "worse"]].tolist() == [2, 0]
+    assert claims["verdict"].str.contains("2 folds with 8 clips support nothing").all()
+    assert claims.loc["multiview", "verdict"] in (tmp_path / "claims.md").read_text()
+
+
+def test_list_of_runs_says_once_what_all_share() -> None:
+    table = pd.DataFrame({"run": ["mel/fold1", "raw/fold1"], "seed": [0, 0], "epochs": [60, 30], "commit": [None, "a"]})
+    section = runs_section(table)
+    assert section.table.to_dict("list") == {
+        "run": ["mel/fold1", "raw/fold1"],
+        "epochs": ["60", "30"],
+        "commit": ["", "a"],
+    }
+    assert section.notes == ("All runs: seed 0.",)
+    assert "seed" in runs_section(table[:1]).table
+
+
+def test_cells_cannot_break_a_table() -> None:
+    section = Section("", pd.DataFrame([["a|b", "1.50"]], columns=["x|y", "z"]), ("note",))
+    assert squeezed(section.markdown()).splitlines()[::2] == [r"| x\|y | z |", r"| a\|b | 1.50 |", "note"]
+
+
+def test_ablations_by_hand(tmp_path: Path) -> None:
+    """W = 1, so evaluations 1 and 2 count. The paper's weights go from (0.95, 0.05) to (0.05, 0.95): 0.9 of
+    the weight moves, and both times one is above 0.9. Uniform stays at 0.2."""
+    uniform, one, other = [0.2] * 5, [0.95, 0, 0, 0, 0.05], [0.05, 0, 0, 0, 0.95]
+    for fold in (1, 2):
+        write_multiview(tmp_path / f"ablations/uniform/fold{fold}", fold, weights=[uniform] * 3, blending="uniform")
+    write_multiview(tmp_path / "multiview/fold1", 1, weights=[uniform, one, other])
+    table = ablation_table(collect(tmp_path)).set_index("ablation")
+    calm = ["largest", "one_hot", "uniform", "change"]
+    assert table.loc["paper", calm].tolist() == pytest.approx([0.95, 1, 0, 0.9])
+    assert table.loc["uniform", calm].tolist() == pytest.approx([0.2, 0, 1, 0])
+    # One fold: the paper's has no other.
+    assert table.loc["uniform", ["blending", "evaluation_interval", "folds"]].tolist() == ["uniform", "epoch", 1]
+    history = pd.read_csv(collect(tmp_path).runs["multiview"][1].history)
+    assert np.isnan(stability(history, {"window": 3, "warm_up_epochs": 0})["largest"])
+    assert np.isnan(stability(history, {"window": 1, "warm_up_epochs": 2})["largest"])  # one evaluation is left
+    # The joint branch has half of the clips right in both; the ensemble at (0.05, 0.95) follows it.
+    assert table.loc["uniform", ["multiview", "difference"]].tolist() == [50, 0]
+    assert table.loc["paper", "self_ensemble"] == 50
+
+
+def test_ablations_of_views_by_hand(tmp_path: Path) -> None:
+    """On all views all clips are right. Without mel the joint branch is wrong everywhere, and without CQT
+    half right: 100 and 50 points less."""
+    for fold in (1, 2):
+        write_multiview(tmp_path / f"multiview/fold{fold}", fold, joint=RIGHT)
+        for view, joint in (("mel", WRONG), ("cqt", HALF)):
+            kept = [each for each in paper_views() if each != view]
+            write_multiview(tmp_path / f"ablations/without_{view}/fold{fold}", fold, kept, joint)
+        write_multiview(tmp_path / f"ablations/uniform/fold{fold}", fold, blending="uniform")
+    report(tmp_path)
+    table = pd.read_csv(tmp_path / "ablations.csv").set_index("ablation")
+    assert table.loc["without_mel", ["views", "difference", "better", "worse"]].tolist() == [
+        "gammatone,cqt,raw", -100, 0, 8
+    ]  # fmt: skip
+    assert table.loc["without_cqt", ["views", "difference"]].tolist() == ["mel,gammatone,raw", -50]
+    assert table.loc["without_mel", "largest"] == 0.25  # of four branches
+    text, page = squeezed((tmp_path / "ablations.md").read_text()), (tmp_path / "report.html").read_text()
+    assert "| Mel | -100.00 (-100.00 to -100.00) | 2, 8 | 0 / 8 |" in text and "| CQT | -50.00 (" in text
+    assert "| without_mel | paper | 1 | epoch | gammatone, cqt, raw | 2 | 0.00 | -100.00 |" in text
+    for part in ("<h2>Views left out</h2>", "<td>Mel</td><td>-100.00 (-100.00 to -100.00)</td>", "without_cqt"):
+        assert part in page
+    assert text.count("2 folds with 8 clips support nothing") == 2  # uniform leaves no view out
+
+
+def test_a_users_own_view_is_in_everything(tmp_path: Path, fifth_view: str, capsys: pytest.CaptureFixture) -> None:
+    """Late fusion is of the five views of the multi-view network: (0.9 + 4 x 0.2) / 5 = 0.34 for the second clip."""
+    views = (*paper_views(), fifth_view)
+    for view in views:
+        write_run(tmp_path / view / "fold1", view, 1, {view: RIGHT if view == fifth_view else HALF})
+    write_multiview(tmp_path / "multiview/fold1", 1, views)
+    write_multiview(tmp_path / "ablations/without_mfcc/fold1", 1)
+    table = report(tmp_path).set_index("system")
+    assert list(table.index) == ["self_ensemble", "multiview", "late_fusion", *views]
+    assert table.loc[fifth_view, "accuracy_mean"] == 100 and np.isnan(table.loc[fifth_view, "paper_accuracy"])
+    text = squeezed((tmp_path / "table.md").read_text())
+    assert "| My MFCCs | 1 | 100.00 | |" in text
+    assert "On the views mel, gammatone, cqt, raw, mfcc: Self-ensemble, Multi-view, Late fusion." in text
+    fused = collect(tmp_path).rows["late_fusion"][1].probabilities["late_fusion"]
+    assert fused[1, 0] == pytest.approx(0.34)
+    assert "| My MFCCs |" in squeezed((tmp_path / "ablations.md").read_text())
+    claims = pd.read_csv(tmp_path / "claims.csv").set_index("row")
+    assert claims.loc["multiview", "against"] == fifth_view  # the best single view
+    assert "not there yet: Concat. fusion\n" in capsys.readouterr().out
+
+
+def test_a_store_of_two_views(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """What the store has no view for is not missed."""
+    for view in ("mel", "raw"):
+        write_run(tmp_path / view / "fold1", view, 1, {view: RIGHT})
+    write_multiview(tmp_path / "multiview/fold1", 1, ("mel", "raw"))
+    for path in tmp_path.glob("*/fold1/run.json"):
+        record = json.loads(path.read_text())
+        record["store"]["views"] = ["mel", "raw"]
+        path.write_text(json.dumps(record))
+    table = report(tmp_path)
+    assert table["system"].tolist() == ["self_ensemble", "multiview", "late_fusion", "mel", "raw"]
+    assert "not there yet: Concat. fusion\n" in capsys.readouterr().out
+
+
+def test_report_is_one_page_that_needs_no_network(tmp_path: Path) -> None:
+    write_multiview(tmp_path / "ablations/uniform/fold1", 1, blending="uniform")
+    write_runs(tmp_path)
+    failed = tmp_path / "raw" / "fold3"
+    failed.mkdir()
+    (failed / "run.json").write_text(
+        json.dumps({"settings": {}, "store": {}, "status": "failed", "reason": "the loss of <raw> is nan"})
+    )
+    (tmp_path / "cqt" / "fold4").mkdir()
+    (tmp_path / "cqt" / "fold4" / "run.json").write_text("{")
+    report(tmp_path)
+    assert "cqt/fold4" in (tmp_path / "table.md").read_text()  # damaged, and named
+    page = (tmp_path / "report.html").read_text()
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page) and "http" not in page
+    assert page.count("data:image/png;base64,") == 6 and page.count("<table") == 4
+    for text in ("<td>Multi-view</td>", "Multi-view against Mel", "ablations/uniform/fold1", "CQT is more accurate"):
+        assert text in page
+    assert "the loss of &lt;raw&gt; is nan" in page and "failed:" in (tmp_path / "table.md").read_text()
+
+
+def test_one_fold_has_no_deviation_and_other_datasets_no_paper_figure(tmp_path: Path) -> None:
+    write_runs(tmp_path, dataset="esc10")
+    for path in tmp_path.glob("*/fold2"):
+        shutil.rmtree(path)
+    report(tmp_path)
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert table["accuracy_std"].isna().all() and table["paper_accuracy"].isna().all()
+    assert "The paper reports no figures on this dataset." in (tmp_path / "table.md").read_text()
+
+
+def test_curves_are_averaged_by_evaluation(tmp_path: Path) -> None:
+    """Folds of 5 and 6 steps an epoch: three points, at the mean steps, as in each fold."""
+    curve = mean_curve(collect(write_runs(tmp_path)), "mel", "val_loss_mel")
+    assert curve.index.tolist() == [0, 5.5, 11]
+    np.testing.assert_allclose(curve, [2, 1, 2 / 3])
+
+
+def test_unfinished_systems_are_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_runs(tmp_path)
+    shutil.rmtree(tmp_path / "raw")
+    shutil.rmtree(tmp_path / "concat")
+    (tmp_path / "mel" / "fold2" / "metrics.json").unlink()
+    table = report(tmp_path).set_index("system")
+    assert "not there yet: Late fusion, Concat. fusion, Raw" in capsys.readouterr().out
+    assert table.loc["mel", "folds"] == 1
