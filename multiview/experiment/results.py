@@ -13,14 +13,12 @@ import pandas as pd
 
 from multiview.evaluation import late_fusion, self_ensemble
 from multiview.experiment.predictions import Predictions
-from multiview.experiment.run import Run
+from multiview.experiment.run import ABLATIONS, Run
 from multiview.history import column
 from multiview.support.errors import InputError
 from multiview.support.files import read_json
 from multiview.systems import JOINT, LATE_FUSION, System, find_system, system_names, table_rows
 from multiview.views import VIEWS, paper_views
-
-ABLATIONS = "ablations"  # folder of multi-view runs that differ from the paper's in one setting
 
 
 @dataclass(frozen=True)

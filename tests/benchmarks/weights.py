@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from multiview.report.ablations import calmness
 
 from multiview.blending import BLENDINGS as RULES
 from multiview.history import column
+from multiview.report.ablations import calmness
 from multiview.report.figures import weights_by_blending
+from multiview.support.plots import save
 from multiview.systems import JOINT, find_system
 
 BRANCHES = find_system(JOINT).branches
@@ -149,7 +150,7 @@ def draw(path: Path, seed: int, window: int, shown: int = 1500) -> None:
         weights = replay(synthetic(noise, seed, shown), window, blending)
         history = pd.DataFrame(weights, columns=[column("weight", branch) for branch in BRANCHES])
         histories[f"noise {name}"] = history.rename_axis("evaluation").reset_index()
-    weights_by_blending(histories, f"Synthetic losses, W = {window}", path, "evaluation")
+    save(weights_by_blending(histories, f"Synthetic losses, W = {window}", "evaluation"), path)
 
 
 def main() -> None:
