@@ -23,7 +23,8 @@ READ_AHEAD = 4  # sound files that wait for the network
 Outputs = dict[str, np.ndarray]
 Network = Callable[[Outputs], Mapping[str, np.ndarray]]
 Answer = tuple[Any, int, Outputs]
-T, U = TypeVar("T"), TypeVar("U")
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True)
