@@ -1,23 +1,35 @@
-"""Multi-view audio and music classification: store to run to report or export, and prediction."""
+"""Multi-view audio and music classification: store to run to report or export, and prediction.
+
+- `load(path)`: the network of a run or of an export, `multiview.load(path).predict(waveform, sample_rate)`
+- `train(store, settings, path)`: train one system on one fold, a run
+- `evaluate(run)`: test the kept model of a run
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from os import PathLike
+    from multiview.experiment.evaluate import evaluate
+    from multiview.experiment.train import train
+    from multiview.predict import load
 
-    from multiview.prediction import Predictor
+__all__ = ["evaluate", "load", "train"]
+
+# What they need, Keras first of all, is loaded only for those who ask for them.
+_PLACES = {
+    "evaluate": "multiview.experiment.evaluate",
+    "load": "multiview.predict",
+    "train": "multiview.experiment.train",
+}
 
 
-def load(path: str | PathLike[str]) -> Predictor:
-    """The network of a run or of an export: `multiview.load(path).predict(waveform, sample_rate)`.
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-    Raises
-    ------
-    InputError
-        If there is neither at `path`, or it is damaged.
-    """
-    from multiview.prediction import load  # Keras is loaded only for those who need it
 
-    return load(path)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -18,17 +19,24 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import multiview
-from data_prep.audio import read_audio
-from data_prep.views import VIEWS, geometry
-from multiview import cli, model_card, serving
-from multiview.errors import InputError
-from multiview.evaluation import Predictions
+from multiview import cli
+from multiview.audio import read_audio
+from multiview.experiment.predictions import Predictions
+from multiview.experiment.run import Run
+from multiview.experiment.train import train
+from multiview.export import savedmodel
+from multiview.export.check import check_graphs, largest_difference
+from multiview.export.model_card import model_card
+from multiview.export.savedmodel import export
+from multiview.export.service import Service, in_float32
 from multiview.networks import build_network
-from multiview.prediction import Predictor
-from multiview.runs import Run
+from multiview.predict import Predictor
+from multiview.predict.saved import Export
 from multiview.settings import make_settings
-from multiview.store import Store
-from multiview.training import train
+from multiview.store import About, Clip, Store, write_store
+from multiview.support import plugins, registry
+from multiview.support.errors import InputError
+from multiview.views import MEL, VIEWS, extract, geometry, paper_views
 
 ROOT = Path(__file__).parents[1]
 RATE = 22050
@@ -107,44 +115,43 @@ def test_versions_count_up(exported: Path, single: Run, tmp_path: Path, monkeypa
     (directory / ".mine.tmp").mkdir()  # no leftover
     shutil.copytree(exported, directory / "3")
     with monkeypatch.context() as patch:
-        patch.setattr(serving, "largest_difference", lambda *_: 0.06)
+        patch.setattr(savedmodel, "largest_difference", lambda *_: 0.06)
         with pytest.raises(InputError, match="expected an export within 0.05.*found a difference of 0.06"):
-            serving.export(single.path, directory)
+            export(single.path, directory)
     assert {path.name for path in directory.iterdir()} == {"3", "7", "export.lock", ".mine.tmp"}
-    assert serving.Export.find(directory).path == directory / "3"  # 7 holds no model
+    assert Export.find(directory).path == directory / "3"  # 7 holds no model
     shutil.copytree(exported, directory / "10")
-    assert serving.Export.find(directory).path == directory / "10"  # by number, not by name
+    assert Export.find(directory).path == directory / "10"  # by number, not by name
     shutil.rmtree(directory / "10")
-    monkeypatch.setattr(serving, "largest_difference", lambda *_: 0.0)
-    assert serving.export(single.path, directory) == directory / "8"
+    monkeypatch.setattr(savedmodel, "largest_difference", lambda *_: 0.0)
+    assert export(single.path, directory) == directory / "8"
     with pytest.raises(InputError, match="found a version at .*name the one above it"):
-        serving.export(single.path, directory / "8")
+        export(single.path, directory / "8")
 
 
 def test_difference_is_noticed(exported: Path, live: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     """A live network that differs by 0.3 in one branch."""
     network = live.network
     monkeypatch.setattr(live, "network", lambda segments: {**network(segments), "cqt": network(segments)["cqt"] + 0.3})
-    assert serving.largest_difference(exported, live) == pytest.approx(0.3, abs=1e-3)
+    assert largest_difference(exported, live) == pytest.approx(0.3, abs=1e-3)
 
 
 def test_bfloat16_run_exports_float32(single: Run, tmp_path: Path) -> None:
     """Trained in mixed precision, computed in float32, within the tolerance for that."""
-    export = serving.export(single.path, tmp_path / "export")
-    kinds = {attribute.type for node in graph(export) for attribute in node.attr.values()}
+    path = export(single.path, tmp_path / "export")
+    kinds = {attribute.type for node in graph(path) for attribute in node.attr.values()}
     assert tf.bfloat16.as_datatype_enum not in kinds
-    record = json.loads((export / "export.json").read_text())
+    record = json.loads((path / "export.json").read_text())
     assert record["system"] == "raw" and record["weights"] == {"raw": 1.0}
     assert 0 < record["largest_difference"] < 0.05
-    assert "Not tested" in (export / "MODEL_CARD.md").read_text()
+    assert "Not tested" in (path / "MODEL_CARD.md").read_text()
 
 
 def test_copy_for_any_device(single: Run) -> None:
     """Float32 throughout, and GRUs that a visible GPU would not turn into cuDNN's."""
     model = single.load_model()
-    classes, settings = single.read()["store"]["classes"], single.settings()
     assert model.get_layer("raw_conv1").compute_dtype == "bfloat16"
-    copy = serving.in_float32(model, "raw", len(classes), RATE, settings["width"])
+    copy = in_float32(model, single.system(), RATE, single.settings())
     assert {layer.compute_dtype for layer in copy.layers} == {"float32"}
     (birnn,) = (layer for layer in copy.layers if isinstance(layer, keras.layers.Bidirectional))
     assert birnn.forward_layer.use_cudnn is False and birnn.backward_layer.use_cudnn is False
@@ -154,18 +161,18 @@ def test_copy_for_any_device(single: Run) -> None:
 
 def test_graph_at_44100_hz(rng: np.random.Generator) -> None:
     """All views in one graph at the other rate, on lengths of 1, 2 and 3 segments, as outside of the graph."""
-    statistics = {view: (rng.uniform(-60, -20, 64), rng.uniform(5, 20, 64)) for view in VIEWS[:3]}
+    statistics = {view: (rng.uniform(-60, -20, 64), rng.uniform(5, 20, 64)) for view in paper_views()[:3]}
     network, classes, size = build_network("concat", 3, 44100, 1 / 32, statistics), ["a", "b", "c"], geometry(44100)
     # Larger weights, so that the answers differ from sound to sound.
     for weights in network.trainable_weights:
         weights.assign(keras.ops.multiply(weights, 1.5))
-    service = serving.Service(network, classes, 44100)
-    live = Predictor(network.predict_on_batch, classes, 44100, VIEWS, {"multiview": 1.0})
+    serve = Service(network, classes, size).signatures()["serving_default"]
+    live = Predictor(network.predict_on_batch, classes, 44100, paper_views(), {"multiview": 1.0})
     answers = []
     for samples in (size.segment_samples, 95_001, 140_000):
         waveforms = (0.2 * rng.standard_normal((2, samples))).astype(np.float32)
         waveforms[1] = np.sin(np.arange(samples) * rng.uniform(0.01, 0.3))
-        found = service._of_waveforms(tf.constant(waveforms))["multiview"].numpy()
+        found = serve(waveforms=tf.constant(waveforms))["multiview"].numpy()
         wanted = [live.predict(waveform, 44100).probabilities for waveform in waveforms]
         np.testing.assert_allclose(found, wanted, atol=1e-4)
         answers += list(found)
@@ -188,38 +195,168 @@ def test_damaged_export_is_named(exported: Path, tmp_path: Path) -> None:
             multiview.load(copy)
 
 
-def card(run: Run, dataset: str, folder: Path) -> str:
+ESC50 = About("ESC-50", page="https://esc", licence="CC BY-NC 3.0", non_commercial=True)
+
+
+def card(run: Run, folder: Path, dataset: str, about: About | None) -> str:
     """Model card of a copy of a run that says to be of another dataset."""
     for fold in (1, 2):
         copy = Run(folder / dataset / f"fold{fold}")
         shutil.copytree(run.path, copy.path)
         record = run.read()
         record["store"]["dataset"], record["settings"]["fold"] = dataset, fold
+        del record["store"]["about"]
+        if about:
+            record["store"]["about"] = dataclasses.asdict(about)
         copy.record.write_text(json.dumps(record))
         metrics = json.loads(copy.metrics.read_text())
         metrics |= {"dataset": dataset, "fold": fold, "clips": 10 * fold}
         metrics["accuracy"]["self_ensemble"] = 0.5 + fold / 10
         copy.metrics.write_text(json.dumps(metrics))
-    export = {"classes": record["store"]["classes"], "sample_rate": RATE, "weights": {"mel": 1.0}}
-    return model_card.model_card(Run(folder / dataset / "fold1"), 4, {**export, "largest_difference": 1e-6})
+    return again(folder / dataset)
+
+
+def again(folder: Path) -> str:
+    """Model card of the run of fold 1 in a folder."""
+    run = Run(folder / "fold1")
+    export = {"classes": run.read()["store"]["classes"], "sample_rate": RATE, "weights": {"mel": 1.0}}
+    return model_card(run, 4, {**export, "largest_difference": 1e-6})
 
 
 def test_model_cards(tiny_trained: Run, tmp_path: Path) -> None:
-    text = card(tiny_trained, "esc50", tmp_path)
-    assert "**Non-commercial**" in text and "BY-NC" in text
+    """Accuracy of the folds, and the terms that the run recorded."""
+    text = card(tiny_trained, tmp_path, "esc50", ESC50)
+    assert "**Non-commercial**" in text and "- https://esc\n- Licence of the data: CC BY-NC 3.0." in text
     assert "| 1 (this model) | 10 | 60.00 |\n| 2 | 20 | 70.00 |" in text
+    assert "version 4" in text and "22050 Hz" in text and ", ".join(tiny_trained.read()["store"]["classes"]) in text
+    assert tiny_trained.read()["store"]["fingerprint"] in text and "takes no waveforms" not in text
     other = Run(tmp_path / "esc50" / "fold2")  # of another experiment
     record = other.read()
     other.record.write_text(json.dumps({**record, "settings": {**record["settings"], "seed": 9}}))
-    export = {"classes": ["a"], "sample_rate": RATE, "weights": {"mel": 1.0}, "largest_difference": 1e-6}
-    assert "| 2 |" not in model_card.model_card(Run(tmp_path / "esc50" / "fold1"), 4, export)
-    (tmp_path / "esc50" / "fold2" / "run.json").write_text("damaged")  # no matter of fold 1
-    assert "| 2 |" not in model_card.model_card(Run(tmp_path / "esc50" / "fold1"), 4, export)
-    assert "version 4" in text and "22050 Hz" in text and ", ".join(tiny_trained.read()["store"]["classes"]) in text
-    assert tiny_trained.read()["store"]["fingerprint"] in text
-    assert "Non-commercial" not in card(tiny_trained, "esc10", tmp_path)
-    assert "Non-commercial" in card(tiny_trained, "dcase2016_development_folds", tmp_path)
-    assert "their licence is not known here" in card(tiny_trained, "folder", tmp_path)
+    assert "| 2 |" not in again(tmp_path / "esc50")
+    other.record.write_text("damaged")  # no matter of fold 1
+    assert "| 2 |" not in again(tmp_path / "esc50")
+
+
+@pytest.mark.parametrize(
+    ("about", "says"),
+    [
+        (About("ESC-10", page="https://esc", licence="CC BY 3.0"), "Licence of the data: CC BY 3.0."),
+        (About("folder"), "their licence is not known here. **Add it"),
+        (About("demo", synthesised=True), "Sounds synthesised by this project"),
+        (None, "are not recorded here"),
+    ],
+)
+def test_terms_in_the_model_card(tiny_trained: Run, tmp_path: Path, about: About | None, says: str) -> None:
+    text = card(tiny_trained, tmp_path, "some", about)
+    assert says in text and "Non-commercial" not in text
+    assert ("publisher before you pass this model on" in text) == (about is None)
+
+
+def test_export_made_before(exported: Path, live: Predictor, tmp_path: Path, rng: np.random.Generator) -> None:
+    """Whose record names neither views nor plugins."""
+    old, waveform = tmp_path / "1", 0.1 * rng.standard_normal(3 * RATE)
+    shutil.copytree(exported, old)
+    record = json.loads((old / "export.json").read_text())
+    kept = ("system", "classes", "sample_rate", "weights", "largest_difference")
+    (old / "export.json").write_text(json.dumps({name: record[name] for name in kept}))
+    predictor = multiview.load(tmp_path)
+    assert predictor.views == list(paper_views()) and predictor.size == live.size
+    np.testing.assert_allclose(
+        predictor.predict(waveform, RATE).probabilities, live.predict(waveform, RATE).probabilities, atol=1e-5
+    )
+
+
+# Frames of 100 ms: mean level and number of crossings of zero, which no graph computes.
+TWO_NUMBERS = """
+import numpy as np
+from multiview.views import VIEWS, Grid, View
+
+def extract(sound):
+    hop = sound.sample_rate // 10
+    frames = sound.waveform[: len(sound.waveform) // hop * hop].reshape(-1, hop)
+    crossings = (np.diff(np.sign(frames), axis=1) != 0).sum(axis=1)
+    return np.stack([np.abs(frames).mean(axis=1), crossings / hop], axis=1).astype(np.float32)
+
+VIEWS.register(
+    View(
+        name="two_numbers", label="Two numbers", unit="", bands=2, extract=extract, parameters=lambda rate: {},
+        grid=lambda rate: Grid(hop=rate // 10, window=rate // 10, segment=15),
+    )
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def own_view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A run on mel and a view of a plugin, which has no graph."""
+    folder, rng, before = tmp_path_factory.mktemp("own"), np.random.default_rng(3), registry.snapshot()
+    (folder / "two_numbers.py").write_text(TWO_NUMBERS)
+    plugins.load([str(folder / "two_numbers.py")])
+    views, clips, sounds = ("mel", "two_numbers"), [], []
+    for number in range(24):
+        time = np.arange(2 * RATE) / RATE
+        sounds.append(np.sin(2 * np.pi * (300 + 900 * (number % 2)) * time) + 0.1 * rng.standard_normal(2 * RATE))
+        clips.append(Clip(f"{number}.wav", number % 2, 1 + number // 2 % 3, "development", str(number), 2 * RATE))
+    write_store(
+        folder / "own.h5", dataset="own", sample_rate=RATE, classes=["low", "high"], clips=clips,
+        features=(extract(0.3 * sound, RATE, views) for sound in sounds), software={}, views=views,
+        about=About("own", validation_sources=2),
+    )  # fmt: skip
+    quick = {"width": 1 / 32, "epochs": 2, "window": 1, "warm_up_epochs": 0, "views": ",".join(views)}
+    store = Store(folder / "own.h5")
+    yield train(store, make_settings(store, "multiview", 1, "demo", **quick), folder / "multiview" / "fold1")
+    registry.restore(before)
+
+
+def test_view_without_a_graph(
+    own_view: Run, tmp_path: Path, rng: np.random.Generator, capsys: pytest.CaptureFixture
+) -> None:
+    """The export takes views alone, says so, answers as the run does, and names its plugin where that is missing."""
+    path, live = export(own_view.path, tmp_path), multiview.load(own_view.path)
+    assert capsys.readouterr().err.count("no graph for two_numbers") == 1
+    assert set(tf.saved_model.load(str(path)).signatures) == {"views"}
+    assert "takes no waveforms" in (path / "MODEL_CARD.md").read_text()
+    record = json.loads((path / "export.json").read_text())
+    assert record["plugins"] == {"two_numbers.py": {"view": ["two_numbers"]}} and record["largest_difference"] < 1e-5
+    replayed = tf.data.TFRecordDataset(str(path / "assets.extra" / "tf_serving_warmup_requests"))
+    assert len(list(replayed)) == 1
+
+    waveform, loaded = 0.1 * rng.standard_normal(5 * RATE), multiview.load(tmp_path)
+    assert loaded.views == live.views == ["mel", "two_numbers"] and loaded.size == live.size
+    here, there = live.predict(waveform, RATE), loaded.predict(waveform, RATE)
+    assert set(here.branches) == set(there.branches) == {"mel", "two_numbers", "multiview"}
+    np.testing.assert_allclose(here.probabilities, there.probabilities, atol=1e-5)
+
+    entry, before = VIEWS["two_numbers"], registry.snapshot()
+    before["view"].remove("two_numbers")
+    registry.restore(before)
+    try:
+        for place in (own_view.path, path):
+            with pytest.raises(InputError, match=f"{place} needs the view 'two_numbers' of the plugin two_numbers.py"):
+                multiview.load(place)
+    finally:
+        VIEWS.register(entry)
+
+
+@pytest.mark.parametrize(
+    ("graph", "found"),
+    [
+        (lambda sound: MEL.graph(sound)[:, 1:], r"found float32 \[1, {less}, 64\]"),
+        (lambda sound: tf.cast(MEL.graph(sound), tf.float64), "found float64"),
+        (lambda sound: 1 / 0, "found ZeroDivisionError: division by zero; mend it"),
+    ],
+)
+def test_graph_that_is_not_as_declared(graph: Callable, found: str) -> None:
+    before, size = registry.snapshot(), geometry(RATE)
+    frames = size.frames("mel", size.segment_samples)
+    try:
+        VIEWS.register(dataclasses.replace(MEL, name="own", paper=False, graph=graph))
+        message = rf"view own: field graph: expected float32 \[1, {frames}, 64\], {found.format(less=frames - 1)}"
+        with pytest.raises(InputError, match=message):
+            check_graphs(["mel", "own"], size)
+    finally:
+        registry.restore(before)
 
 
 def test_one_graph_for_all_real_clips(exported: Path, live: Predictor, real_audio: Callable[[str], Path]) -> None:

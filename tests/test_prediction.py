@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,14 +22,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import multiview
-from data_prep.audio import AudioError, opened, read_audio, stream
-from data_prep.views import VIEWS, excerpts, extract, geometry
-from multiview import cli, timeline
-from multiview.errors import InputError
-from multiview.evaluation import Predictions, self_ensemble
-from multiview.prediction import Prediction, Predictor
-from multiview.runs import Run
-from multiview.segments import even_starts
+from multiview import cli
+from multiview.audio import AudioError, opened, read_audio, stream
+from multiview.evaluation import self_ensemble
+from multiview.experiment.predictions import Predictions
+from multiview.experiment.run import Run
+from multiview.predict import Prediction, Predictor, timeline
+from multiview.segments import test_starts
+from multiview.support import registry
+from multiview.support.errors import InputError
+from multiview.views import MEL, RAW, VIEWS, Sound, excerpts, extract, geometry, paper_views
 
 RATE = 22050
 
@@ -92,8 +97,8 @@ def test_waveforms_of_any_kind(tiny_trained: Run, rng: np.random.Generator) -> N
     expected = predictor.predict(mono, RATE).probabilities
     for same in (np.stack([mono, mono], axis=1), np.stack([1.5 * mono, 0.5 * mono], axis=1), mono.astype(np.float32)):
         np.testing.assert_allclose(predictor.predict(same, RATE).probabilities, expected, atol=1e-4)
-    integers = np.int16(mono * 32768)
-    same = predictor.predict(integers / 32768, RATE).branches["raw"]
+    integers = RAW.extract(Sound(mono, RATE))
+    same = predictor.predict(RAW.for_network(integers), RATE).branches["raw"]
     np.testing.assert_array_equal(predictor.predict(integers, RATE).branches["raw"], same)
     for rate, samples in ((8000, 1), (48000, 100_000), (96000, 5)):
         assert predictor.predict(np.full(samples, 0.1), rate).probabilities.sum() == pytest.approx(1, abs=1e-4)
@@ -120,10 +125,54 @@ def test_clips_do_not_see_each_other(seconds: list[float]) -> None:
         return {"raw": segments["raw"].mean(axis=(1, 2))[:, np.newaxis]}
 
     predictor = Predictor(network, ["mean"], RATE, ["raw"], {"raw": 1.0})
-    clips = [np.full(round(each * RATE), (n + 1) / 16) for n, each in enumerate(seconds)]
-    for n, prediction in enumerate(predictor._predict_all(clips)):
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{n}.wav" for n in range(len(seconds))]
+        for n, path in enumerate(paths):
+            soundfile.write(path, np.full(round(seconds[n] * RATE), (n + 1) / 16), RATE)
+        predictions = list(predictor.predict_files(paths))
+    assert len(predictions) == len(paths)
+    for n, prediction in enumerate(predictions):
         assert prediction.probabilities[0] == pytest.approx((n + 1) / 16, rel=1e-3)
-    assert n == len(clips) - 1
+
+
+def test_full_batches_in_order_and_errors_in_their_places(tmp_path: Path) -> None:
+    """Clips of 50, 30, 3 and 60 segments with unreadable ones around: batches of 64, 64 and the rest."""
+    batches, paths = [], []
+
+    def network(segments: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        batches.append(len(segments["raw"]))
+        return {"raw": segments["raw"].mean(axis=(1, 2))[:, np.newaxis]}
+
+    for n, seconds in enumerate((0, 50, 30, 0, 0, 3, 60, 0)):
+        paths.append(tmp_path / f"{n}.wav")
+        if seconds:
+            soundfile.write(paths[-1], np.full(seconds * RATE, n / 16), RATE)
+    answers = list(Predictor(network, ["mean"], RATE, ["raw"], {"raw": 1.0}).predict_files(paths))
+    assert batches == [64, 64, 15] and len(answers) == len(paths)
+    for n, answer in enumerate(answers):
+        if n in (0, 3, 4, 7):
+            assert isinstance(answer, AudioError) and "no such file" in str(answer)
+        else:
+            assert answer.probabilities[0] == pytest.approx(n / 16, rel=1e-3)
+
+
+def test_other_views_are_not_computed(mel_meter: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the paper's others nor a user's own, over which the store's segments are aligned."""
+
+    def never(_: object) -> np.ndarray:
+        raise AssertionError("was computed")
+
+    before, waveform = registry.snapshot(), np.full(4 * RATE, 0.1, np.float32)
+    expected = mel_meter.predict(waveform, RATE).probabilities
+    coarse = dataclasses.replace(MEL, name="coarse", extract=never, paper=False)
+    try:
+        VIEWS.register(coarse)
+        predictor = Predictor(mel_meter.network, ["quiet", "loud"], RATE, ["mel"], {"mel": 1.0}, ["mel", "coarse"])
+        np.testing.assert_array_equal(predictor.predict(waveform, RATE).probabilities, expected)
+        with pytest.raises(AssertionError, match="was computed"):
+            Predictor(lambda _: {}, ["a"], RATE, ["coarse"], {"coarse": 1.0}).predict(waveform, RATE)
+    finally:
+        registry.restore(before)
 
 
 @pytest.mark.parametrize("rate", [22050, 44100])
@@ -137,15 +186,15 @@ def test_shorter_than_a_segment(rate: int, seconds: float) -> None:
         return {"multiview": np.ones((len(segments["raw"]), 1), np.float32)}
 
     waveform = np.linspace(0.1, 0.9, round(seconds * rate)).astype(np.float32)
-    Predictor(network, ["a"], rate, VIEWS, {"multiview": 1.0}).predict(waveform, rate)
+    Predictor(network, ["a"], rate, paper_views(), {"multiview": 1.0}).predict(waveform, rate)
     ((segments,), size) = seen, geometry(rate)
     assert len(segments["raw"]) == max(1, round(seconds))
     padded = np.pad(waveform, (0, size.segment_samples - len(waveform)))
-    np.testing.assert_allclose(segments["raw"][0, :, 0], padded[: size.raw_segment], atol=2 / 32768)
+    np.testing.assert_allclose(segments["raw"][0, :, 0], padded[: size.segment("raw")], atol=2 / 32768)
     last = size.last_start(size.segment_samples)
     if len(segments["raw"]) == 2:
-        np.testing.assert_allclose(segments["raw"][1, :, 0], padded[last:][: size.raw_segment], atol=2 / 32768)
-    np.testing.assert_array_equal(segments["cqt"][0, :, :, 0], extract(waveform, rate)["cqt"][: size.cqt_segment])
+        np.testing.assert_allclose(segments["raw"][1, :, 0], padded[last:][: size.segment("raw")], atol=2 / 32768)
+    np.testing.assert_array_equal(segments["cqt"][0, :, :, 0], extract(waveform, rate)["cqt"][: size.segment("cqt")])
 
 
 def test_long_recordings_in_parts(rng: np.random.Generator) -> None:
@@ -153,16 +202,16 @@ def test_long_recordings_in_parts(rng: np.random.Generator) -> None:
     waveform = (0.1 * rng.standard_normal(240 * RATE)).astype(np.float32)
     waveform *= 1 + np.sin(np.arange(len(waveform)) / RATE)
     whole, size, next_begin = extract(waveform, RATE), geometry(RATE), 0
-    for excerpt in excerpts(np.array_split(waveform, 77), RATE):
+    for excerpt in excerpts(np.array_split(waveform, 77), size, paper_views()):
         assert excerpt.begin == next_begin
         next_begin = excerpt.end
-        assert len(excerpt.views["raw"]) < 170 * RATE
+        assert len(excerpt.values["raw"]) < 170 * RATE
         for start in (excerpt.begin, (excerpt.begin + excerpt.end) // 2, excerpt.end - 1):
-            for view in VIEWS:
+            for view in paper_views():
                 hop, length = size.view_hop(view), size.segment(view)
                 here, there = (start - excerpt.offset) // hop, start // hop
                 np.testing.assert_allclose(
-                    excerpt.views[view][here : here + length], whole[view][there : there + length], atol=0.02
+                    excerpt.values[view][here : here + length], whole[view][there : there + length], atol=0.02
                 )
     assert excerpt.final and next_begin == size.last_start(len(waveform)) + 1
 
@@ -195,17 +244,17 @@ def test_timeline_follows_the_sound(
     sound = 1e-4 * rng.standard_normal(180 * RATE)
     sound[60 * RATE : 120 * RATE] = 0.3 * rng.standard_normal(60 * RATE)
     soundfile.write(tmp_path / "a.wav", sound, RATE)
-    draw, drawn = timeline._draw, []
-    monkeypatch.setattr(timeline, "_draw", lambda *given: drawn.extend(given[3:5]) or draw(*given))
+    draw, drawn = timeline.draw, []
+    monkeypatch.setattr(timeline, "draw", lambda *given: drawn.extend(given[3:5]) or draw(*given))
     timeline.timeline(mel_meter, tmp_path / "a.wav", tmp_path / "out", 1.0, "a.wav")
     table = pd.read_csv(tmp_path / "out" / "timeline.csv")
     assert list(table.columns) == ["start_seconds", "end_seconds", "quiet", "loud"]
     size = geometry(RATE)
     starts = np.arange(0, size.last_start(len(sound)) + 1, RATE)
     np.testing.assert_allclose(table["start_seconds"], starts / RATE, atol=1e-3)
-    np.testing.assert_allclose(table["end_seconds"] - table["start_seconds"], size.raw_segment / RATE, atol=2e-3)
+    np.testing.assert_allclose(table["end_seconds"] - table["start_seconds"], size.segment("raw") / RATE, atol=2e-3)
     mel = extract(read_audio(tmp_path / "a.wav", RATE), RATE)["mel"]
-    expected = [1 - mel[start // size.hop :][:75].mean() / -100 for start in starts]
+    expected = [1 - mel[start // size.view_hop("mel") :][:75].mean() / -100 for start in starts]
     np.testing.assert_allclose(table["loud"], expected, atol=1e-4)
     assert np.asarray(Image.open(tmp_path / "out" / "timeline.png")).std() > 10
     # The picture has every frame once and in its place, over the bounds of the excerpts.
@@ -267,7 +316,7 @@ def test_csv_has_all_classes(tiny_trained: Run, clips: list[Path], capsys: pytes
 def test_branches_in_text_and_json(tiny_trained: Run, clips: list[Path], capsys: pytest.CaptureFixture) -> None:
     assert run("predict", tiny_trained.path, clips[0], "--branches", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
-    assert list(answer["branches"]) == [*VIEWS, "multiview"] and 0 <= answer["disagreement"] <= 1
+    assert list(answer["branches"]) == [*paper_views(), "multiview"] and 0 <= answer["disagreement"] <= 1
     assert run("predict", tiny_trained.path, clips[0], "--branches", "--top", 1) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + 1 + 5 and f"disagreement of the branches: {answer['disagreement']:.2f}" in lines[2]
@@ -345,6 +394,39 @@ def test_odd_names_and_pipes(
         assert answer == pytest.approx(answers[0], abs=1e-4)
 
 
+def test_front_door() -> None:
+    """What `import multiview` gives, loaded when it is asked for."""
+    from multiview import predict
+    from multiview.experiment.evaluate import evaluate
+    from multiview.experiment.train import train
+
+    assert (multiview.load, multiview.train, multiview.evaluate) == (predict.load, train, evaluate)
+    assert {"load", "train", "evaluate"} <= set(dir(multiview))
+    with pytest.raises(AttributeError, match="no attribute 'fly'"):
+        multiview.fly  # noqa: B018
+    code = "import sys, multiview; print([each for each in ('numpy', 'keras', 'h5py') if each in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_run_made_before(tiny_trained: Run, clips: list[Path], tmp_path: Path) -> None:
+    """Whose record names neither views nor plugins nor terms: the paper's views, and the same answers."""
+    old, record = Run(tmp_path / "fold1"), tiny_trained.read()
+    old.path.mkdir()
+    old.model.write_bytes(tiny_trained.model.read_bytes())
+    for name in ("views", "about"):
+        del record["store"][name]
+    for name in ("views", "backbone", "augmentations"):
+        del record["settings"][name]
+    del record["plugins"]
+    old.record.write_text(json.dumps(record))
+    new, before = multiview.load(tiny_trained.path), multiview.load(old.path)
+    assert before.views == list(paper_views()) and before.size == new.size
+    for here, there in zip(new.predict_files(clips[:2]), before.predict_files(clips[:2]), strict=True):
+        np.testing.assert_array_equal(here.probabilities, there.probabilities)
+
+
 def test_load_wants_a_run_or_an_export(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a run or an export, found none"):
         multiview.load(tmp_path)
@@ -357,7 +439,7 @@ def test_plain_keras(tiny_trained: Run, clips: list[Path]) -> None:
     model = keras.saving.load_model(tiny_trained.model)
     size = geometry(RATE)
     waveform = read_audio(clips[0], RATE)
-    starts = even_starts(size.last_start(len(waveform)), 2)
+    starts = test_starts(len(waveform), size)
     views = extract(waveform, RATE)
     inputs = {
         view: np.stack([values[start // size.view_hop(view) :][: size.segment(view)] for start in starts])

@@ -29,14 +29,16 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
     add_PredictionServiceServicer_to_server,
 )
 
-from data_prep.views import VIEWS, extract, geometry
 from multiview.evaluation import self_ensemble
-from multiview.names import BRANCHES
-from multiview.prediction import Predictor
-from tests.service import Requests, wav
+from multiview.predict import Predictor
+from multiview.systems import JOINT
+from multiview.views import VIEWS, extract, geometry, paper_views
+from multiview.views.raw import from_int16
+from tests.helpers.service import Requests, wav
 
 ROOT = Path(__file__).parents[1]
 RATE = 22050
+BRANCHES = (*paper_views(), JOINT)
 TYPES = {np.float32: 1, bytes: 7, np.int16: 5}  # tensorflow.DataType
 SIGNATURES = {"serving_default", "int16", "wav_bytes", "views"}
 
@@ -68,7 +70,7 @@ def test_loader_of_tensorflow_serving(exported: Path, live: Predictor, sounds: l
             values = {name: np.resize(each, (batch, each.shape[1])) for name, each in expected(live, few).items()}
             rows = np.resize(few, (batch, len(sound)))
             for key in (
-                requests.add("serving_default", waveforms=rows / np.float32(32768)),
+                requests.add("serving_default", waveforms=from_int16(rows)),
                 requests.add("int16", waveforms=rows),
                 requests.add("wav_bytes", wav_bytes=[wav(row) for row in rows]),
             ):
@@ -79,9 +81,11 @@ def test_loader_of_tensorflow_serving(exported: Path, live: Predictor, sounds: l
     wanted[key] = {name: np.concatenate([each[name] for each in alone]) for name in alone[0]}
     size = geometry(RATE)
     for batch in (1, 3, 64):
-        views = extract(sounds[0] / 32768, RATE)
-        segments = {view: np.stack([views[view][: size.segment(view)]] * batch).astype(np.float32) for view in VIEWS}
-        segments["raw"] /= 32768
+        views = extract(from_int16(sounds[0]), RATE)
+        segments = {
+            view: VIEWS[view].for_network(np.stack([values[: size.segment(view)]] * batch))
+            for view, values in views.items()
+        }
         answer = live.network({view: each[..., np.newaxis] for view, each in segments.items()})
         key = requests.add("views", **segments)
         wanted[key] = {**answer, "class_probabilities": self_ensemble(answer, live.weights)}
@@ -102,8 +106,7 @@ def test_bad_requests_are_errors(exported: Path, tmp_path: Path, sounds: list) -
     """By the loader of TensorFlow Serving: no crash, a message that helps, and the next request is answered."""
     short, long, too_short = geometry(RATE).segment_samples - 1, 40_000, "expected at least 33516 samples"
     requests, size = Requests(), geometry(RATE)
-    silent = {view: np.zeros((1, size.segment(view), 64), np.float32) for view in ("mel", "gammatone", "cqt")}
-    silent["raw"] = np.zeros((1, size.raw_segment), np.float32)
+    silent = {view: np.zeros((1, *size.segment_shape(view)), np.float32) for view in paper_views()}
     cases = [
         (requests.add("serving_default", waveforms=np.zeros((2, short), np.float32)), too_short),
         (requests.add("int16", waveforms=np.zeros((1, 0), np.int16)), too_short),
@@ -152,7 +155,7 @@ def test_signatures_suit_rest(exported: Path, tmp_path: Path, sounds: list) -> N
             "mel": (1, (75, 64)),
             "gammatone": (1, (75, 64)),
             "cqt": (1, (65, 64)),
-            "raw": (1, (geometry(RATE).raw_segment,)),
+            "raw": (1, (33330,)),
         },
     }
 
@@ -177,9 +180,10 @@ def test_batching_config(exported: Path) -> None:
     assert [line for line in lines if not re.fullmatch(pattern, line)] == ["pad_variable_length_inputs: false"]
 
 
-def readme_block(language: str, start: str) -> str:
-    """The block of the README in a language that begins with some text."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def documented(language: str, start: str) -> str:
+    """The block of the README or of `docs/` in a language that begins with some text."""
+    text = "".join(path.read_text() for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))))
+    blocks = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
     (block,) = [block for block in blocks if block.startswith(start)]
     return block
 
@@ -240,7 +244,7 @@ def server(exported: Path) -> Iterator[tuple[str, str]]:
 
 
 def curl_for_want_of_one(folder: Path) -> Path:
-    """A folder, for the end of PATH, with a `curl` that does what the README asks of it."""
+    """A folder, for the end of PATH, with a `curl` that does what the documentation asks of it."""
     program = folder / "bin" / "curl"
     program.parent.mkdir(exist_ok=True)
     body = "import sys, urllib.request as u; print(u.urlopen(sys.argv[-1], sys.stdin.buffer.read()).read().decode())"
@@ -250,13 +254,13 @@ def curl_for_want_of_one(folder: Path) -> Path:
 
 
 def clients(grpc_address: str, rest_address: str, folder: Path) -> tuple[str, dict]:
-    """What the README's two clients print of `clip.wav` in a folder."""
-    python = readme_block("python", "import grpc").replace("localhost:8500", grpc_address)
+    """What the documentation's two clients print of `clip.wav` in a folder."""
+    python = documented("python", "import grpc").replace("localhost:8500", grpc_address)
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-c", python]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    shell = readme_block("bash", "(printf").replace("localhost:8501", rest_address)
+    shell = documented("bash", "(printf").replace("localhost:8501", rest_address)
     environment["PATH"] = f"{os.environ['PATH']}{os.pathsep}{curl_for_want_of_one(folder)}"
     command = ["bash", "-c", shell]
     answer = subprocess.run(
@@ -275,7 +279,7 @@ def check_clients(addresses: tuple[str, str], live: Predictor, sound: np.ndarray
     assert outputs["classes"] == [live.classes]
 
 
-def test_clients_of_the_readme(server: tuple[str, str], live: Predictor, sounds: list, tmp_path: Path) -> None:
+def test_documented_clients(server: tuple[str, str], live: Predictor, sounds: list, tmp_path: Path) -> None:
     check_clients(server, live, sounds[1], tmp_path)
 
 

@@ -179,7 +179,8 @@ class Run:
                 "views": list(store.views),
                 "about": asdict(store.about),
             },
-            "plugins": plugins.record(settings.names()),
+            # All views of the store, as its segments are aligned over them.
+            "plugins": plugins.record({**settings.names(), "view": store.views}),
         }
 
     def check(self, store: Store, settings: Settings) -> dict:

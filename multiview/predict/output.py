@@ -10,14 +10,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from data_prep.audio import AudioError
-from data_prep.datasets.base import sound_files
-from multiview.errors import InputError
-from multiview.prediction import Prediction, Predictor
-from multiview.timeline import timeline
+from multiview.audio import AudioError, sound_files
+from multiview.predict.predictor import Prediction, Predictor
+from multiview.predict.timeline import timeline
+from multiview.support.errors import InputError
 
 Recordings = Sequence[tuple[str, Path]]  # how the user named it, and where it is
 
@@ -67,7 +67,7 @@ def _text(name: str, prediction: Prediction, top: int, branches: bool) -> None:
 
 
 def _json(name: str, prediction: Prediction, top: int, branches: bool) -> None:
-    answer = {"file": name, "classes": dict(prediction.top(top))}
+    answer: dict[str, Any] = {"file": name, "classes": dict(prediction.top(top))}
     if branches:
         answer["disagreement"] = prediction.disagreement
         answer["branches"] = {branch: dict(prediction.top(top, branch)) for branch in prediction.branches}

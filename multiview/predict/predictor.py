@@ -1,30 +1,30 @@
-"""Classes of sounds of any length, from a run or an export."""
+"""Classes of sounds of any length."""
 
 from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
 import numpy as np
-from scipy.stats import entropy
 
-from data_prep.audio import AudioError, check_rate, check_samples, decode, to_rate
-from data_prep.views import Excerpt, excerpts, geometry
-from multiview.errors import InputError
+from multiview.audio import AudioError, check_rate, check_samples, decode, to_rate
 from multiview.evaluation import BATCH_SIZE, self_ensemble
-from multiview.runs import Run
-from multiview.segments import cut, even_starts, test_count
-
-if TYPE_CHECKING:
-    from multiview.networks import BlendedModel
+from multiview.segments import Segments, cut, test_starts
+from multiview.support.errors import InputError
+from multiview.views import Excerpt, excerpts, geometry
+from multiview.views.raw import from_int16
 
 READ_AHEAD = 4  # sound files that wait for the network
 Outputs = dict[str, np.ndarray]
+Network = Callable[[Outputs], Mapping[str, np.ndarray]]
+Answer = tuple[Any, int, Outputs]
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,66 @@ class Prediction:
 
         The Jensen-Shannon divergence of the branches as a share of its maximum, log K of K branches.
         """
+        from scipy.stats import entropy  # takes a while to load, and few ask
+
         rows = np.stack(list(self.branches.values())).astype(np.float64)
         if len(rows) == 1:
             return 0.0
         spread = entropy(rows.mean(axis=0)) - entropy(rows, axis=1).mean()
         return float(np.clip(spread / np.log(len(rows)), 0.0, 1.0))
+
+
+class Batches:
+    """Collects segments of several recordings into full batches for a network.
+
+    Parameters
+    ----------
+    network : callable
+        As in `Predictor`.
+    views : sequence of str
+        The views that it takes.
+    """
+
+    def __init__(self, network: Network, views: Sequence[str]) -> None:
+        self.network, self.views = network, views
+        self._owners: list[tuple[Any, int]] = []  # of the segments that wait: key and start
+        self._parts: list[Outputs] = []  # those segments by view, some at a time
+
+    def add(self, key: Any, excerpt: Excerpt, starts: np.ndarray) -> Iterator[Answer]:
+        """Take segments, and give what the network says of those whose batch is full.
+
+        Parameters
+        ----------
+        key
+            Of the recording; comes back with each of its segments.
+        starts : int64 [segments]
+            First samples in the recording of segments to be cut from the excerpt.
+
+        Yields
+        ------
+        tuple
+            Key and start of a segment, and its probabilities by branch, float32 [classes]; in the order in which the
+            segments came.
+        """
+        for first in range(0, len(starts), BATCH_SIZE):
+            some = starts[first : first + BATCH_SIZE]
+            self._parts.append(cut(excerpt, Segments(np.zeros_like(some), some - excerpt.offset), self.views))
+            self._owners += [(key, int(start)) for start in some]
+            if len(self._owners) >= BATCH_SIZE:
+                yield from self._run(BATCH_SIZE)
+
+    def rest(self) -> Iterator[Answer]:
+        """What the network says of the segments that still wait."""
+        if self._owners:
+            yield from self._run(len(self._owners))
+
+    def _run(self, count: int) -> Iterator[Answer]:
+        rows = {view: np.concatenate([part[view] for part in self._parts]) for view in self.views}
+        owners, self._owners = self._owners[:count], self._owners[count:]
+        self._parts = [{view: values[count:] for view, values in rows.items()}]
+        outputs = self.network({view: values[:count] for view, values in rows.items()})
+        for row, (key, start) in enumerate(owners):
+            yield key, start, {branch: values[row] for branch, values in outputs.items()}
 
 
 class Predictor:
@@ -69,24 +124,33 @@ class Predictor:
     sample_rate : int
         44100 or 22050 Hz, the rate of the views.
     views : sequence of str
-        The views that `network` takes.
+        The views that `network` takes; no others are computed.
     weights : dict
         Weight of each branch in Eq. (6).
+    store_views : sequence of str, optional
+        The views of the store that the network was trained on, over which its segments are aligned; the paper's four
+        by default.
     """
 
     def __init__(
         self,
-        network: Callable[[Outputs], Outputs],
+        network: Network,
         classes: Sequence[str],
         sample_rate: int,
         views: Sequence[str],
         weights: dict[str, float],
+        store_views: Sequence[str] = (),
     ) -> None:
         self.network = network
         self.classes = list(classes)
         self.sample_rate = sample_rate
         self.views = list(views)
         self.weights = weights
+        self.size = geometry(sample_rate, {*views, *store_views})
+
+    def batches(self) -> Batches:
+        """For segments of any recordings, to be cut and put to the network in full batches."""
+        return Batches(self.network, self.views)
 
     def predict(self, waveform: np.ndarray, sample_rate: int) -> Prediction:
         """Classes of a sound, averaged over S segments of S seconds as at test, and fused by Eq. (6).
@@ -105,24 +169,10 @@ class Predictor:
             If the waveform is of another shape, empty, longer across than along, of an absurd rate, or
             holds NaN, infinite or absurdly large samples.
         """
-        waveform = np.asarray(waveform)
-        if waveform.dtype == np.int16:
-            waveform = waveform.astype(np.float32) / 32768
-        if waveform.ndim not in (1, 2) or not waveform.size or not np.issubdtype(waveform.dtype, np.floating):
-            raise InputError(
-                "expected a waveform of floats or int16, [samples] or [samples, channels]; "
-                f"found {waveform.dtype} {list(waveform.shape)}"
-            )
-        if waveform.ndim == 2 and waveform.shape[1] > waveform.shape[0]:
-            raise InputError(f"expected [samples, channels], found {list(waveform.shape)}; transpose the waveform")
-        waveform = waveform.astype(np.float32)
-        try:
-            check_samples(waveform)
-            check_rate(sample_rate)
-        except AudioError as error:
-            raise InputError(f"expected samples in [-1, 1] and their rate, found {error}") from error
-        mono = waveform.mean(axis=1) if waveform.ndim == 2 else waveform
-        return next(self._predict_all([to_rate(mono, sample_rate, self.sample_rate)]))
+        mono = to_rate(mono_waveform(waveform, sample_rate), sample_rate, self.sample_rate)
+        (prediction,) = self._predict_all([mono])
+        assert isinstance(prediction, Prediction)  # a waveform gives no other
+        return prediction
 
     def predict_files(self, paths: Iterable[str | Path]) -> Iterator[Prediction | AudioError]:
         """As `predict`, for each of some sound files of any rate and number of channels, in their order.
@@ -137,86 +187,86 @@ class Predictor:
             except AudioError as error:
                 return error
 
-        return self._predict_all(_ahead(read, paths))
-
-    def predict_at(
-        self, requests: Iterable[tuple[object, Excerpt, np.ndarray]]
-    ) -> Iterator[tuple[object, int, Outputs]]:
-        """Probabilities of single segments, in batches that run across recordings.
-
-        Parameters
-        ----------
-        requests : iterable of (key, excerpt, starts)
-            First samples, int64 [segments] in the recording, of segments to be cut from an excerpt.
-
-        Yields
-        ------
-        tuple
-            Key and start of a segment, and its probabilities by branch, float32 [classes]; in the order of the
-            requests.
-        """
-        size, waiting, parts = geometry(self.sample_rate), [], []
-
-        def run(count: int) -> Iterator[tuple[object, int, Outputs]]:
-            nonlocal parts
-            rows = {view: np.concatenate([part[view] for part in parts]) for view in self.views}
-            parts = [{view: values[count:] for view, values in rows.items()}]
-            outputs = self.network({view: values[:count] for view, values in rows.items()})
-            for row in range(count):
-                yield *waiting[row], {branch: values[row] for branch, values in outputs.items()}
-            del waiting[:count]
-
-        for key, excerpt, starts in requests:
-            begins = {view: np.zeros(1, np.int64) for view in self.views}
-            for first in range(0, len(starts), BATCH_SIZE):
-                some = starts[first : first + BATCH_SIZE]
-                clips = np.zeros_like(some)
-                parts.append(cut(excerpt.views, begins, size, self.views, clips, some - excerpt.offset))
-                waiting += [(key, int(start)) for start in some]
-                if len(waiting) >= BATCH_SIZE:
-                    yield from run(BATCH_SIZE)
-        if waiting:
-            yield from run(len(waiting))
+        return self._predict_all(ahead(read, paths))
 
     def _predict_all(self, waveforms: Iterable[np.ndarray | AudioError]) -> Iterator[Prediction | AudioError]:
         """The prediction for each waveform at the model's rate; errors are passed on in their places."""
-        waiting: deque[tuple[int, list[Outputs]] | AudioError] = deque()  # segments to come, segments that came
+        batches, waiting = self.batches(), deque[_Waiting | AudioError]()
+        for waveform in waveforms:
+            if isinstance(waveform, AudioError):
+                waiting.append(waveform)
+            else:
+                starts = test_starts(len(waveform), self.size)
+                sound = _Waiting(len(starts))
+                waiting.append(sound)
+                for excerpt in excerpts([waveform], self.size, self.views):
+                    here = starts[(excerpt.begin <= starts) & (starts < excerpt.end)]
+                    _deliver(batches.add(sound, excerpt, here))
+                    yield from self._finished(waiting)
+            yield from self._finished(waiting)
+        _deliver(batches.rest())
+        yield from self._finished(waiting)
 
-        def requests() -> Iterator[tuple[object, Excerpt, np.ndarray]]:
-            for waveform in waveforms:
-                if isinstance(waveform, AudioError):
-                    waiting.append(waveform)
-                    continue
-                size = geometry(self.sample_rate)
-                last = size.last_start(max(len(waveform), size.segment_samples))
-                starts = even_starts(last, test_count(len(waveform), self.sample_rate))
-                found: list[Outputs] = []
-                waiting.append((len(starts), found))
-                for excerpt in excerpts([waveform], self.sample_rate):
-                    yield found, excerpt, starts[(excerpt.begin <= starts) & (starts < excerpt.end)]
-
-        def finished() -> Iterator[Prediction | AudioError]:
-            while waiting:
-                if isinstance(waiting[0], AudioError):
-                    yield waiting.popleft()
-                    continue
-                count, found = waiting[0]
-                if len(found) < count:
-                    return
-                waiting.popleft()
-                yield self._mean(found)
-
-        for found, _, outputs in self.predict_at(requests()):
-            found.append(outputs)
-            yield from finished()
-        yield from finished()
+    def _finished(self, waiting: deque[_Waiting | AudioError]) -> Iterator[Prediction | AudioError]:
+        """Take from the left what needs to wait no longer."""
+        while waiting:
+            first = waiting[0]
+            if isinstance(first, _Waiting) and len(first.outputs) < first.segments:
+                return
+            waiting.popleft()
+            yield self._mean(first.outputs) if isinstance(first, _Waiting) else first
 
     def _mean(self, segments: Sequence[Outputs]) -> Prediction:
         branches = {branch: np.mean([each[branch] for each in segments], axis=0) for branch in segments[0]}
         return Prediction(self.classes, self_ensemble(branches, self.weights), branches)
 
 
-def _ahead(function: Callable, items: Iterable) -> Iterator:
+@dataclass(eq=False)
+class _Waiting:
+    """A sound some of whose segments are not answered yet."""
+
+    segments: int
+    outputs: list[Outputs] = field(default_factory=list)
+
+
+def _deliver(answers: Iterable[Answer]) -> None:
+    for sound, _, outputs in answers:
+        sound.outputs.append(outputs)
+
+
+def mono_waveform(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+    """A user's waveform, checked, with its channels averaged; float32 [samples].
+
+    Parameters
+    ----------
+    waveform, sample_rate
+        As `Predictor.predict` takes them.
+
+    Raises
+    ------
+    InputError
+        As there.
+    """
+    waveform = np.asarray(waveform)
+    if waveform.dtype == np.int16:
+        waveform = from_int16(waveform)
+    if waveform.ndim not in (1, 2) or not waveform.size or not np.issubdtype(waveform.dtype, np.floating):
+        raise InputError(
+            "expected a waveform of floats or int16, [samples] or [samples, channels]; "
+            f"found {waveform.dtype} {list(waveform.shape)}"
+        )
+    if waveform.ndim == 2 and waveform.shape[1] > waveform.shape[0]:
+        raise InputError(f"expected [samples, channels], found {list(waveform.shape)}; transpose the waveform")
+    waveform = waveform.astype(np.float32)
+    try:
+        check_samples(waveform)
+        check_rate(sample_rate)
+    except AudioError as error:
+        raise InputError(f"expected samples in [-1, 1] and their rate, found {error}") from error
+    return waveform.mean(axis=1) if waveform.ndim == 2 else waveform
+
+
+def ahead(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
     """`function` of each item in order, computed in a thread a few items before it is asked for."""
     items = iter(items)
     with ThreadPoolExecutor(1) as pool:
@@ -225,34 +275,3 @@ def _ahead(function: Callable, items: Iterable) -> Iterator:
             result = futures.popleft().result()
             futures.extend(pool.submit(function, item) for item in itertools.islice(items, 1))
             yield result
-
-
-def of_run(run: Run, model: BlendedModel) -> Predictor:
-    """The kept model of a run, ready for sounds."""
-    store = run.read()["store"]
-    weights = model.weights_by_branch()
-    return Predictor(model.predict_on_batch, store["classes"], store["sample_rate"], list(model.input), weights)
-
-
-def load(path: str | Path) -> Predictor:
-    """The network of a run or of an export, ready for sounds.
-
-    Parameters
-    ----------
-    path : path
-        A run directory; or the directory of an export, of which the newest version is taken, or one version of it.
-
-    Raises
-    ------
-    InputError
-        If there is neither, or it is damaged.
-    """
-    path = Path(path)
-    if not (path / "run.json").is_file():
-        from multiview.serving import Export
-
-        if (export := Export.find(path)) is None:
-            raise InputError(f"expected a run or an export, found none at {path}; check the path")
-        return export.load()
-    run = Run(path)
-    return of_run(run, run.load_model())

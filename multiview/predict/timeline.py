@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-import soundfile
 from tqdm import tqdm
 
-from data_prep.audio import opened, stream
-from data_prep.views import BANDS, Excerpt, excerpts, geometry
-from multiview.errors import InputError
+from multiview.audio import opened, stream
 from multiview.evaluation import self_ensemble
-from multiview.figures import save
-from multiview.files import replacing
-from multiview.prediction import Predictor
+from multiview.predict.predictor import Answer, Predictor
+from multiview.support.errors import InputError
+from multiview.support.files import replacing
+from multiview.views import BANDS, MEL, RAW, Excerpt, excerpts
+
+if TYPE_CHECKING:
+    import soundfile
+    from matplotlib.axes import Axes
 
 COLUMNS = 1000  # of the picture, at least, where the recording is long enough
 CLASSES = 12  # in the picture
@@ -61,35 +63,6 @@ class Strip:
         return np.stack([*self.columns[: self.count], *rest])
 
 
-def _draw(path: Path, title: str, predictor: Predictor, sound: Strip, answers: Strip, hop: int) -> None:
-    """Log mel spectrogram above, most probable classes below, on one axis of time."""
-    size = geometry(predictor.sample_rate)
-    rate, spectrogram, probabilities = size.sample_rate, sound.image(), answers.image()
-    shown = np.sort(np.argsort(-probabilities.max(axis=0), kind="stable")[:CLASSES])
-    figure, (above, below) = plt.subplots(
-        2, 1, sharex=True, figsize=(12, 3.2 + 0.25 * len(shown)), height_ratios=(3, max(1.2, 0.35 * len(shown))),
-        layout="constrained",
-    )  # fmt: skip
-
-    def show(axes: plt.Axes, image: np.ndarray, first: float, step: float, **options):
-        extent = (first / rate, (first + len(image) * step) / rate, image.shape[1] - 0.5, -0.5)
-        return axes.imshow(image.T, aspect="auto", interpolation="nearest", extent=extent, **options)
-
-    top = float(spectrogram.max())
-    shades = show(above, spectrogram, (size.window - size.hop) / 2, size.hop * sound.merged, cmap="magma",
-                  vmin=top - DYNAMICS_DB, vmax=top)  # fmt: skip
-    above.invert_yaxis()
-    above.set(ylabel="mel band", title=title)
-    figure.colorbar(shades, ax=above, label="dB", pad=0.01)
-    # Around the middle of each segment.
-    shades = show(below, probabilities[:, shown], (size.raw_segment - hop) / 2, hop * answers.merged, cmap="viridis",
-                  vmin=0, vmax=1)  # fmt: skip
-    below.set_yticks(range(len(shown)), [predictor.classes[index].replace("_", " ") for index in shown])
-    below.set(xlabel="seconds", xlim=(0, (size.window + len(spectrogram) * size.hop * sound.merged) / rate))
-    figure.colorbar(shades, ax=below, label="probability", pad=0.01)
-    save(figure, path)
-
-
 def timeline(predictor: Predictor, recording: Path, directory: Path, hop_seconds: float, name: str) -> None:
     """Write `timeline.csv` and `timeline.png` of a recording into `directory`.
 
@@ -110,12 +83,11 @@ def timeline(predictor: Predictor, recording: Path, directory: Path, hop_seconds
     AudioError
         If the recording cannot be read to its end.
     """
-    rate, size = predictor.sample_rate, geometry(predictor.sample_rate)
+    rate = predictor.sample_rate
     hop = round(hop_seconds * rate) if 0 < hop_seconds < 86400 else 0
     if hop < 1:
         raise InputError(f"expected --hop of one sample to a day, found {hop_seconds:g} s")
-    sound, answers = Strip(BANDS), Strip(len(predictor.classes))
-
+    spectrogram, answers = Strip(BANDS), Strip(len(predictor.classes))
     with (
         opened(recording) as file,
         replacing(directory / "timeline.csv") as temporary,
@@ -124,24 +96,66 @@ def timeline(predictor: Predictor, recording: Path, directory: Path, hop_seconds
     ):
         rows = csv.writer(table)
         rows.writerow(["start_seconds", "end_seconds", *predictor.classes])
-
-        def requests() -> Iterator[tuple[None, Excerpt, np.ndarray]]:
-            for excerpt in excerpts(stream(file, rate), rate):
-                frames = slice((excerpt.begin - excerpt.offset) // size.hop, (excerpt.end - excerpt.offset) // size.hop)
-                sound.add(excerpt.views["mel"][frames.start : None if excerpt.final else frames.stop])
-                yield None, excerpt, np.arange(-(-excerpt.begin // hop) * hop, excerpt.end, hop)
-
-        for _, start, outputs in predictor.predict_at(requests()):
+        # The picture's view, too, where the network does not take it.
+        pieces = excerpts(stream(file, rate), predictor.size, sorted({*predictor.views, MEL.name}))
+        for _, start, outputs in _answers(predictor, pieces, hop, spectrogram):
             probabilities = self_ensemble(outputs, predictor.weights)
             answers.add(probabilities[np.newaxis])
-            times = (start / rate, (start + size.raw_segment) / rate)
+            times = (start / rate, (start + RAW.grid(rate).segment) / rate)
             rows.writerow([*(f"{time:.3f}" for time in times), *(f"{value:.5f}" for value in probabilities)])
             bar.update(start / rate - bar.n)
         table.flush()
-        _draw(directory / "timeline.png", name, predictor, sound, answers, hop)
+        draw(directory / "timeline.png", name, predictor, spectrogram, answers, hop)
+
+
+def _answers(predictor: Predictor, pieces: Iterable[Excerpt], hop: int, spectrogram: Strip) -> Iterator[Answer]:
+    """What the network says of a segment every `hop` samples; the mel frames that go by are added to a strip."""
+    batches, mel_hop = predictor.batches(), MEL.grid(predictor.sample_rate).hop
+    for excerpt in pieces:
+        first, last = ((sample - excerpt.offset) // mel_hop for sample in (excerpt.begin, excerpt.end))
+        spectrogram.add(excerpt.values[MEL.name][first : None if excerpt.final else last])
+        yield from batches.add(None, excerpt, np.arange(-(-excerpt.begin // hop) * hop, excerpt.end, hop))
+    yield from batches.rest()
 
 
 def _seconds(file: soundfile.SoundFile) -> float | None:
     """Length that a header states; None where it states none."""
     seconds = file.frames / file.samplerate
     return seconds if 0 < seconds < 1e7 else None
+
+
+def draw(path: Path, title: str, predictor: Predictor, spectrogram: Strip, answers: Strip, hop: int) -> None:
+    """Write the picture: log mel spectrogram above, most probable classes below, on one axis of time.
+
+    Parameters
+    ----------
+    spectrogram, answers : Strip
+        Mel frames, and probabilities of all classes every `hop` samples.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure  # without pyplot, there is no window and nothing to close
+
+    rate, grid = predictor.sample_rate, MEL.grid(predictor.sample_rate)
+    frames, probabilities = spectrogram.image(), answers.image()
+    shown = np.sort(np.argsort(-probabilities.max(axis=0), kind="stable")[:CLASSES])
+
+    def show(axes: Axes, image: np.ndarray, first: float, step: float, **options: Any) -> Any:
+        extent = (first / rate, (first + len(image) * step) / rate, image.shape[1] - 0.5, -0.5)
+        return axes.imshow(image.T, aspect="auto", interpolation="nearest", extent=extent, **options)
+
+    with matplotlib.rc_context({"text.parse_math": False}), replacing(path) as temporary:  # names may be anything
+        figure = Figure(figsize=(12, 3.2 + 0.25 * len(shown)), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, max(1.2, 0.35 * len(shown))))
+        top, step = float(frames.max()), grid.hop * spectrogram.merged
+        levels = {"cmap": "magma", "vmin": top - DYNAMICS_DB, "vmax": top}
+        shades = show(above, frames, (grid.window - grid.hop) / 2, step, **levels)
+        above.invert_yaxis()
+        above.set(ylabel="mel band", title=title)
+        figure.colorbar(shades, ax=above, label="dB", pad=0.01)
+        # Around the middle of each segment.
+        middle, levels = (RAW.grid(rate).segment - hop) / 2, {"cmap": "viridis", "vmin": 0, "vmax": 1}
+        shades = show(below, probabilities[:, shown], middle, hop * answers.merged, **levels)
+        below.set_yticks(range(len(shown)), [predictor.classes[index].replace("_", " ") for index in shown])
+        below.set(xlabel="seconds", xlim=(0, (grid.window + len(frames) * step) / rate))
+        figure.colorbar(shades, ax=below, label="probability", pad=0.01)
+        figure.savefig(temporary, dpi=150, bbox_inches="tight")

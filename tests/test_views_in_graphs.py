@@ -1,7 +1,8 @@
-"""The views as TensorFlow operations against those of `data_prep`, and the filter between octaves against theory."""
+"""The views as TensorFlow operations against those of stores, and the filter between octaves against theory."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,20 +13,26 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.audio import read_audio
-from data_prep.views import VIEWS, downsampling_taps, extract, geometry
-from multiview import graph_views, segments
+from multiview import segments
+from multiview.audio import read_audio
+from multiview.segments import Segments
+from multiview.views import VIEWS, Excerpt, Sound, extract, geometry, paper_views
+from multiview.views.cqt import _downsampled, downsampling_taps
+from multiview.views.raw import to_int16
 
 RATES = (22050, 44100)
 
 
 @pytest.fixture(scope="module")
 def in_graph() -> dict[int, Callable]:
+    """By rate, waveforms [batch, samples] to the paper's views."""
+
+    def views(waveforms: tf.Tensor, rate: int) -> dict[str, tf.Tensor]:
+        sound = Sound(waveforms, rate)
+        return {view: VIEWS[view].graph(sound) for view in paper_views()}
+
     signature = [tf.TensorSpec([None, None], tf.float32)]
-    return {
-        rate: tf.function(lambda waveforms, rate=rate: graph_views.views(waveforms, rate), input_signature=signature)
-        for rate in RATES
-    }
+    return {rate: tf.function(functools.partial(views, rate=rate), input_signature=signature) for rate in RATES}
 
 
 def differences(expected: np.ndarray, found: np.ndarray, decibels: float) -> np.ndarray:
@@ -47,7 +54,7 @@ def test_taps_are_a_low_pass_of_the_new_rate(factor: int) -> None:
 def test_downsampling_is_librosa_s(rng: np.random.Generator, factor: int, samples: int) -> None:
     waveforms = rng.standard_normal((2, samples)).astype(np.float32)
     expected = librosa.resample(waveforms, orig_sr=factor, target_sr=1, scale=True)
-    found = graph_views._downsampled(tf.constant(waveforms), factor).numpy()
+    found = _downsampled(tf.constant(waveforms), factor).numpy()
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -69,33 +76,34 @@ def test_views_are_those_of_the_stores(in_graph: dict, rate: int, extra: int, se
             assert differences(expected[view], found[view][row].numpy(), 80).max() < 0.01
         assert found["cqt"].shape[1:] == expected["cqt"].shape
         assert np.percentile(differences(expected["cqt"], found["cqt"][row].numpy(), 60), 99) < 0.1
-        np.testing.assert_array_equal(found["raw"][row].numpy() * 32768, expected["raw"])
+        np.testing.assert_array_equal(to_int16(found["raw"][row].numpy()), expected["raw"])
 
 
 @settings(max_examples=200, deadline=None)
 @given(rate=st.sampled_from(RATES), extra=st.integers(0, 4_000_000))
 def test_segments_start_where_they_do_at_test(rate: int, extra: int) -> None:
     samples = geometry(rate).segment_samples + extra
-    expected = segments.even_starts(geometry(rate).last_start(samples), segments.test_count(samples, rate))
-    found = graph_views.even_starts(tf.constant(samples, tf.int64), rate).numpy()
+    expected = segments.test_starts(samples, geometry(rate))
+    found = segments.test_starts_in_graph(tf.constant(samples, tf.int64), geometry(rate)).numpy()
     np.testing.assert_array_equal(found, expected)
 
 
 def test_segments_are_cut_alike(rng: np.random.Generator) -> None:
+    """Of three clips of one length, from tensors and from what a store holds."""
     size, samples, clips = geometry(22050), 60000, 3
-    lengths = {view: size.frames(view, samples) for view in VIEWS}
     values = {
-        view: rng.standard_normal((clips, n) if view == "raw" else (clips, n, 64)).astype(np.float32)
-        for view, n in lengths.items()
+        view: rng.standard_normal((clips, size.frames(view, samples), *VIEWS[view].band_shape)).astype(np.float32)
+        for view in paper_views()
     }
-    of, starts = rng.integers(0, clips, 10), rng.integers(0, size.last_start(samples), 10, endpoint=True)
-    found = graph_views.segments({view: tf.constant(each) for view, each in values.items()}, 22050, of, starts)
-    flat = {view: each.reshape(-1, *each.shape[2:]) for view, each in values.items()}
-    flat["raw"] = flat["raw"] * 32768  # as stores have it
-    offsets = {view: n * np.arange(clips + 1) for view, n in lengths.items()}
-    expected = segments.cut(flat, offsets, size, VIEWS, of, starts)
-    for view in VIEWS:
-        np.testing.assert_allclose(found[view].numpy(), expected[view], atol=1e-6)
+    some = Segments(rng.integers(0, clips, 10), rng.integers(0, size.last_start(samples), 10, endpoint=True))
+    found = segments.cut_in_graph({view: tf.constant(each) for view, each in values.items()}, 22050, some)
+    for clip in range(clips):
+        stored = {view: each[clip] / np.float32(VIEWS[view].scale) for view, each in values.items()}
+        excerpt = Excerpt(22050, stored, offset=0, begin=0, end=samples, final=True)
+        mine = np.flatnonzero(some.clips == clip)
+        expected = segments.cut(excerpt, Segments(np.zeros_like(mine), some.starts[mine]), paper_views())
+        for view in paper_views():
+            np.testing.assert_allclose(found[view].numpy()[mine], expected[view], atol=1e-6)
 
 
 @pytest.mark.parametrize("rate", RATES)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def wav(waveform: np.ndarray, rate: int = 22050) -> bytes:
@@ -21,7 +21,7 @@ def wav(waveform: np.ndarray, rate: int = 22050) -> bytes:
 
 
 class Requests:
-    """Requests for tests.c_api, by number."""
+    """Requests for tests.helpers.c_api, by number."""
 
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
@@ -40,7 +40,7 @@ class Requests:
     def answers(self, export: Path, folder: Path) -> dict[str, np.ndarray]:
         """What a fresh process without Keras answers."""
         np.savez(folder / "requests.npz", **self.arrays)
-        command = [sys.executable, "-m", "tests.c_api", str(export), "requests.npz", "answers.npz"]
+        command = [sys.executable, "-m", "tests.helpers.c_api", str(export), "requests.npz", "answers.npz"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr

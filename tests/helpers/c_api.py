@@ -1,6 +1,6 @@
 """A client of SavedModels by TensorFlow's C API, without Keras and without TensorFlow's Python package.
 
-    python -m tests.c_api EXPORT REQUESTS.npz ANSWERS.npz
+    python -m tests.helpers.c_api EXPORT REQUESTS.npz ANSWERS.npz
 
 `TF_LoadSessionFromSavedModel` is the loader of TensorFlow Serving. REQUESTS holds arrays by
 `NUMBER/SIGNATURE/INPUT`; for an input of strings, uint8 arrays by `NUMBER/SIGNATURE/INPUT/ROW`. ANSWERS gets

@@ -1,0 +1,1 @@
+"""SavedModels of runs, for TensorFlow Serving and whatever else runs TensorFlow."""

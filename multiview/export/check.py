@@ -1,0 +1,117 @@
+"""Checks of an export against the run that it is of, before it is put into place."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import tensorflow as tf
+
+from multiview.export.service import CLASSES, PROBABILITIES
+from multiview.predict.predictor import Prediction, Predictor
+from multiview.predict.saved import VIEWS_SIGNATURE
+from multiview.segments import Segments, cut
+from multiview.support import plugins
+from multiview.support.errors import InputError
+from multiview.views import VIEWS, Geometry, Sound, excerpts
+from multiview.views.raw import from_int16, to_int16
+
+
+def check_graphs(views: Sequence[str], size: Geometry) -> None:
+    """Refuse users' own views whose graph does not give what they declare.
+
+    Raises
+    ------
+    InputError
+        That names plugin, view and field, with what was expected and found.
+    """
+    samples = size.segment_samples
+    for name in views:
+        view = VIEWS[name]
+        if view.graph is None or view.paper:
+            continue
+        plugin = plugins.origin("view", name)
+        where = f"{f'plugin {plugin}: ' if plugin else ''}view {name}: field graph"
+        expected = f"float32 {[1, view.grid(size.sample_rate).frames(samples), *view.band_shape]}"
+        try:
+            values = tf.convert_to_tensor(view.graph(Sound(tf.zeros([1, samples]), size.sample_rate)))
+        except Exception as error:  # a user's code may raise anything
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{where}: expected {expected}, found {type(error).__name__}: {reason}; mend it"
+            ) from error
+        found = f"{values.dtype.name} {values.shape.as_list()}"
+        if found != expected:
+            raise InputError(
+                f"{where}: expected {expected}, found {found} for {samples} samples at {size.sample_rate} Hz; mend it"
+            )
+
+
+def requests(waveforms: np.ndarray, sample_rate: int) -> dict[str, dict[str, np.ndarray]]:
+    """Inputs of every signature that takes waveforms, by its name, of int16 [batch, samples]."""
+
+    def wav(waveform: np.ndarray) -> bytes:
+        content = io.BytesIO()
+        soundfile.write(content, waveform, sample_rate, format="WAV", subtype="PCM_16")
+        return content.getvalue()
+
+    return {
+        "serving_default": {"waveforms": from_int16(waveforms)},
+        "int16": {"waveforms": waveforms},
+        "wav_bytes": {"wav_bytes": np.array([wav(waveform) for waveform in waveforms], object)},
+    }
+
+
+def trial_sounds(size: Geometry) -> Iterator[np.ndarray]:
+    """Batches float32 [2, samples] of several lengths, of noise, a rising tone, clicks, and silence."""
+    rng, rate = np.random.default_rng(0), size.sample_rate
+    for samples in (size.segment_samples, round(2.3 * rate), 5 * rate):
+        time = np.arange(samples) / rate
+        noise = 0.1 * rng.standard_normal(samples)
+        tone = 0.5 * np.sin(2 * np.pi * (100 * time + 300 * time**2))
+        clicks = np.where(np.arange(samples) % (rate // 4) == 0, 0.9, 0.0)
+        yield np.array([noise, tone], np.float32)
+        yield np.array([clicks, np.zeros(samples)], np.float32)
+
+
+def _difference(answer: dict[str, Any], expected: Sequence[Prediction]) -> float:
+    """Largest difference between an answer to waveforms and what the live network says of them."""
+    worst = 0.0
+    for name, values in answer.items():
+        if name != CLASSES:
+            wanted = [each.probabilities if name == PROBABILITIES else each.branches[name] for each in expected]
+            worst = max(worst, float(np.abs(values.numpy() - wanted).max()))
+    return worst
+
+
+def largest_difference(path: Path, live: Predictor) -> float:
+    """Largest difference of a probability between all signatures of the export at `path` and the live network.
+
+    Raises
+    ------
+    InputError
+        If a signature gives no probabilities.
+    """
+    # Kept, as it owns the variables.
+    loaded, rate, worst = tf.saved_model.load(str(path)), live.sample_rate, 0.0
+    signatures = dict(loaded.signatures)
+    of_views = signatures.pop(VIEWS_SIGNATURE)
+    for batch in trial_sounds(live.size):
+        integers = to_int16(batch)
+        expected = [live.predict(waveform, rate) for waveform in integers] if signatures else []
+        inputs = requests(integers, rate)
+        for name, signature in signatures.items():
+            answer = signature(**{key: tf.constant(values) for key, values in inputs[name].items()})
+            worst = max(worst, _difference(answer, expected))
+            if not np.allclose(answer[PROBABILITIES].numpy().sum(axis=1), 1, atol=1e-4):
+                raise InputError(f"expected probabilities that sum to one from {path}, found others")
+        start = np.zeros(1, np.int64)
+        first = cut(next(excerpts([batch[0]], live.size, live.views)), Segments(start, start), live.views)
+        answer = of_views(**{view: tf.constant(values[..., 0]) for view, values in first.items()})
+        for branch, values in live.network(first).items():
+            worst = max(worst, float(np.abs(answer[branch].numpy() - values).max()))
+    return worst

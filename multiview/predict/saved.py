@@ -1,0 +1,135 @@
+"""Networks on disk, ready for sounds: those of runs, and those of exports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multiview.experiment.run import Run
+from multiview.predict.predictor import Network, Outputs, Predictor
+from multiview.support import plugins
+from multiview.support.errors import InputError
+from multiview.support.files import read_json
+from multiview.systems import find_system
+from multiview.views import paper_views
+
+if TYPE_CHECKING:
+    from multiview.networks import BlendedModel
+
+VIEWS_SIGNATURE = "views"  # of exports: takes views of segments, gives branches
+
+
+def load(path: str | Path) -> Predictor:
+    """The network of a run or of an export, ready for sounds.
+
+    Parameters
+    ----------
+    path : path
+        A run directory; or the directory of an export, of which the newest version is taken, or one version of it.
+
+    Raises
+    ------
+    InputError
+        If there is neither, or it is damaged or needs a plugin.
+    """
+    path = Path(path)
+    if (path / "run.json").is_file():
+        run = Run(path)
+        return of_run(run, run.load_model())
+    if (export := Export.find(path)) is None:
+        raise InputError(f"expected a run or an export, found none at {path}; check the path")
+    return export.load()
+
+
+def of_run(run: Run, model: BlendedModel) -> Predictor:
+    """The kept model of a run, ready for sounds."""
+    store, weights = run.read()["store"], model.weights_by_branch()
+    return Predictor(
+        model.predict_on_batch, store["classes"], store["sample_rate"], list(model.input), weights, store_views(run)
+    )
+
+
+def store_views(run: Run) -> tuple[str, ...]:
+    """The views of the store that a run was trained on; runs made before did not record them, and had the paper's."""
+    return tuple(run.read()["store"].get("views") or paper_views())
+
+
+class Export:
+    """One version of an export.
+
+    Parameters
+    ----------
+    path : path
+        `DIR/VERSION`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.record = self.path / "export.json"
+
+    @classmethod
+    def find(cls, path: str | Path) -> Export | None:
+        """The version at `path`, or the newest one below it; None if there is neither."""
+        candidates = (Path(path), *(Path(path) / str(version) for version in reversed(versions(path))))
+        return next((cls(each) for each in candidates if (each / "saved_model.pb").is_file()), None)
+
+    def read(self) -> dict:
+        """Content of `export.json`.
+
+        Raises
+        ------
+        InputError
+            If it is missing or damaged.
+        """
+        try:
+            return dict(read_json(self.record))
+        except (OSError, ValueError, TypeError) as error:
+            raise self._damaged(error) from error
+
+    def load(self) -> Predictor:
+        """The network of the export, ready for sounds of any rate and format.
+
+        Raises
+        ------
+        InputError
+            If it is incomplete or damaged, or needs a plugin.
+        """
+        record = self.read()
+        plugins.require(self.path, record.get("plugins"))
+        try:
+            system = find_system(record["system"], record.get("views"))
+            return Predictor(
+                _network(self.path, system.branches),
+                record["classes"],
+                record["sample_rate"],
+                system.views,
+                record["weights"],
+                # Exports made before do not have it, and were of the paper's views.
+                record.get("store_views", ()),
+            )
+        except Exception as error:  # of any kind, where files are damaged
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> InputError:
+        reason = str(error).strip().split("\n")[0]
+        return InputError(f"{self.path} cannot be loaded ({reason}); export the run again")
+
+
+def _network(path: Path, branches: tuple[str, ...]) -> Network:
+    """The branches that an export gives for views of segments."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))  # kept, as it owns the variables
+    loaded.signatures[VIEWS_SIGNATURE]
+
+    def network(segments: Outputs) -> Outputs:
+        inputs = {view: tf.constant(values[..., 0]) for view, values in segments.items()}
+        outputs = loaded.signatures[VIEWS_SIGNATURE](**inputs)
+        return {branch: outputs[branch].numpy() for branch in branches}
+
+    return network
+
+
+def versions(directory: str | Path) -> list[int]:
+    """Version numbers in the directory of an export, in order."""
+    return sorted(int(path.name) for path in Path(directory).glob("*") if path.name.isdecimal() and path.is_dir())
