@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_prep.datasets.base import Archive, ClipFile, Index, SoundFiles, Source, entry, find_folders, require_folder
-from multiview.errors import InputError
+from data_prep.datasets.base import DATASETS, Archive, ClipFile, Dataset, Index, Source
+from data_prep.datasets.finding import SoundFiles, entry, find_folders, require_folder
+from multiview.support.errors import InputError
 
-SAMPLE_RATE = 44100
 COLUMNS = ("filename", "fold", "target", "category", "esc10", "src_file")
 SOURCE = Source(
     page="https://github.com/karoldvl/ESC-50",
@@ -42,7 +42,7 @@ def find_tables(audio: Path | None) -> dict[Path, pd.DataFrame]:
         raise InputError(
             f"expected {audio / 'meta' / 'esc50.csv'} as in the ESC-50 archive, found no such file; check --audio"
         )
-    return {root: _read(_table(root)) for root in roots}
+    return {root: _read(table) for root in roots if (table := _table(root))}
 
 
 def only(tables: dict[Path, pd.DataFrame], dataset: str) -> tuple[Path, pd.DataFrame]:
@@ -113,3 +113,18 @@ def index(audio: Path | None) -> Index:
     """All clips of ESC-50 below `audio`."""
     tables = {root: rows for root, rows in find_tables(audio).items() if not in_esc10(rows).all()}  # ESC-10 alone
     return make_index(*only(tables, "ESC-50"), published=2000)
+
+
+DATASETS.register(
+    Dataset(
+        name="esc50",
+        label="ESC-50",
+        summary="2,000 clips of 5 s in 50 classes of environmental sound, 5 official folds.",
+        sample_rate=44100,
+        index=index,
+        source=SOURCE,
+        epochs=3000,
+        validation_sources=2,
+        paper=True,
+    )
+)
