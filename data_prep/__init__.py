@@ -1,1 +1,1 @@
-"""Audio to store: the four views of every clip of a dataset, in one HDF5 file."""
+"""Audio to store: the views of every clip of a dataset, in one HDF5 file; what `multiview-prepare` does."""

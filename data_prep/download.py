@@ -14,15 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 import pooch
 import requests
 from tqdm import tqdm
 
 from data_prep.datasets.base import Archive, Source
-from multiview.errors import InputError
-from multiview.files import locked, replacing
+from multiview.support.errors import InputError
+from multiview.support.files import locked, replacing
 
 TIMEOUT = (10, 60)  # seconds to connect, and without a byte
 RETRIES = 4
@@ -84,7 +84,8 @@ def fetch(archive: Archive, folder: Path, source: Source) -> Path:
             else:
                 _download(url, target, part)
         except requests.HTTPError as error:
-            if error.response.status_code >= 500 or error.response.status_code in TRY_AGAIN:
+            status = error.response.status_code if error.response is not None else 0
+            if status >= 500 or status in TRY_AGAIN:
                 raise
             raise refused(error) from error  # asking again would not help
         found = pooch.file_hash(target, alg="md5")
@@ -119,33 +120,43 @@ class _Member:
     name: str
     size: int
     is_folder: bool
-    is_file: bool
+    is_safe: bool  # a plain file or a folder that stays where it is unpacked
+    info: Any
 
 
 class _Zip:
     def __init__(self, path: Path) -> None:
         self.archive = zipfile.ZipFile(path)
 
-    def __iter__(self) -> Iterator[tuple[_Member, zipfile.ZipInfo]]:
+    def members(self, root: Path) -> Iterator[_Member]:
         for info in self.archive.infolist():
             # The upper half holds Unix's file type, where there is one.
-            kind = info.external_attr >> 28
-            yield _Member(info.filename, info.file_size, info.is_dir(), kind in (0, 0o10)), info
+            plain = info.is_dir() or info.external_attr >> 28 in (0, 0o10)
+            inside = (root / info.filename).resolve().is_relative_to(root)
+            safe = plain and inside and not PurePosixPath(info.filename).is_absolute()
+            yield _Member(info.filename, info.file_size, info.is_dir(), safe, info)
 
-    def open(self, info: zipfile.ZipInfo) -> IO[bytes]:
-        return self.archive.open(info)
+    def open(self, member: _Member) -> IO[bytes]:
+        return self.archive.open(member.info)
 
 
 class _Tar:
     def __init__(self, path: Path) -> None:
         self.archive = tarfile.open(path)
 
-    def __iter__(self) -> Iterator[tuple[_Member, tarfile.TarInfo]]:
+    def members(self, root: Path) -> Iterator[_Member]:
         for info in self.archive:
-            yield _Member(info.name, info.size, info.isdir(), info.isfile()), info
+            try:
+                # The filter would take the slash from an absolute name, and let links pass that stay inside.
+                safe = tarfile.data_filter(info, str(root)).name == info.name and (info.isfile() or info.isdir())
+            except tarfile.FilterError:
+                safe = False
+            yield _Member(info.name, info.size, info.isdir(), safe, info)
 
-    def open(self, info: tarfile.TarInfo) -> IO[bytes]:
-        return self.archive.extractfile(info)
+    def open(self, member: _Member) -> IO[bytes]:
+        content = self.archive.extractfile(member.info)
+        assert content  # a plain file
+        return content
 
 
 @contextmanager
@@ -169,34 +180,40 @@ def unpack(path: Path, folder: Path) -> None:
         If the archive is damaged, a member would land outside of `folder` or is no plain file, or
         the unpacked size is absurd or does not fit on the disk; nothing is written then.
     """
-    limit = MAX_RATIO * path.stat().st_size + SLACK
     root = folder.resolve()
     with _opened(path) as archive:
-        todo, total = [], 0
-        for member, info in archive:
-            target = (root / member.name).resolve()
-            if (
-                not target.is_relative_to(root)
-                or PurePosixPath(member.name).is_absolute()
-                or not (member.is_file or member.is_folder)
-            ):
-                raise InputError(
-                    f"{path}: expected plain files below {folder}, found {member.name!r}; do not use this archive"
-                )
-            total += HEADER + member.size
-            if total > limit:
-                raise InputError(
-                    f"{path}: expected at most {limit >> 20} MiB unpacked, found more; do not use this archive"
-                )
-            if member.is_file and not member.is_folder:
-                todo.append((target, member.size, info))
-        todo = [item for item in todo if not (item[0].is_file() and item[0].stat().st_size == item[1])]
-        needed, free = sum(size for _, size, _ in todo), shutil.disk_usage(root).free
+        todo = [member for member in _checked(archive, path, root) if not _is_there(root, member)]
+        needed, free = sum(member.size for member in todo), shutil.disk_usage(root).free
         if needed > free:
             raise InputError(f"{path} needs {needed >> 20} MiB in {folder}, found {free >> 20} MiB; free some space")
-        for target, _, info in tqdm(todo, desc=f"unpack {path.name}", unit="file", disable=not todo):
-            with archive.open(info) as content, replacing(target) as temporary, temporary.open("wb") as file:
+        for member in tqdm(todo, desc=f"unpack {path.name}", unit="file", disable=not todo):
+            target = (root / member.name).resolve()
+            with archive.open(member) as content, replacing(target) as temporary, temporary.open("wb") as file:
                 shutil.copyfileobj(content, file, CHUNK)
+
+
+def _checked(archive: _Zip | _Tar, path: Path, root: Path) -> list[_Member]:
+    """The files of an archive, all of which may be unpacked below `root`."""
+    limit = MAX_RATIO * path.stat().st_size + SLACK
+    files, total = [], 0
+    for member in archive.members(root):
+        if not member.is_safe:
+            raise InputError(
+                f"{path}: expected plain files below {root}, found {member.name!r}; do not use this archive"
+            )
+        total += HEADER + member.size
+        if total > limit:
+            raise InputError(
+                f"{path}: expected at most {limit >> 20} MiB unpacked, found more; do not use this archive"
+            )
+        if not member.is_folder:
+            files.append(member)
+    return files
+
+
+def _is_there(root: Path, member: _Member) -> bool:
+    target = (root / member.name).resolve()
+    return target.is_file() and target.stat().st_size == member.size
 
 
 def download(source: Source, folder: Path, mirror: str | None = None) -> None:

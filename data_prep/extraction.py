@@ -13,28 +13,82 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.audio import AudioError, read_audio
 from data_prep.datasets.base import ClipFile
-from data_prep.views import VIEWS, extract, parameters
-from multiview.errors import InputError
-from multiview.files import replacing
-from multiview.parallel import workers
+from multiview.audio import AudioError, read_audio
+from multiview.support import plugins
+from multiview.support.errors import InputError
+from multiview.support.files import replacing
+from multiview.support.parallel import workers
+from multiview.views import VIEWS, extract, paper_views, parameters
 
 
-def extract_part(clip: ClipFile, part: Path, sample_rate: int) -> str | None:
-    """Write the views of one clip to `part`; return None, or why the clip gives none."""
+def extract_views(waveform: np.ndarray, sample_rate: int, views: Sequence[str]) -> dict[str, np.ndarray]:
+    """`multiview.views.extract`, where a user's own view may raise anything.
+
+    Raises
+    ------
+    InputError
+        With the exception of the user's code, or what does not fit its declaration.
+    """
+    own = [view for view in views if not VIEWS[view].paper]
+    try:
+        return extract(waveform, sample_rate, views)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        if not own:
+            raise
+        origins = sorted({origin for view in own if (origin := plugins.origin("view", view))})
+        where = f"{f'plugin {origins[0]}: ' if origins else ''}view {' or '.join(own)}"
+        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError(f"{where}: field extract: expected values, found {found}; mend it") from error
+
+
+def try_views(sample_rate: int, views: Sequence[str]) -> None:
+    """Extract a user's own views of two seconds of noise and one of silence, before thousands of clips are read.
+
+    Raises
+    ------
+    InputError
+        As `extract_views`.
+    """
+    own = [view for view in views if not VIEWS[view].paper]
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * sample_rate)
+    for view in own:
+        extract_views(np.pad(noise, (0, sample_rate)), sample_rate, [view])
+
+
+def extract_part(
+    clip: ClipFile, part: Path, sample_rate: int, views: Sequence[str], needed: Sequence[str] = ()
+) -> str | None:
+    """Write the views of one clip to `part`; return None, or why the clip gives none.
+
+    `needed` are the plugins that declare them, which a process of its own has to load.
+    """
+    plugins.load(needed)
     try:
         waveform = read_audio(clip.path, sample_rate)
     except AudioError as error:
         return str(error)
+    values: dict[str, Any] = extract_views(waveform, sample_rate, views)
     with replacing(part) as temporary:
-        np.savez(temporary, samples=len(waveform), **extract(waveform, sample_rate))
+        np.savez(temporary, samples=len(waveform), **values)
     return None
+
+
+def _code(views: Sequence[str]) -> dict[str, str]:
+    """Hashes of the plugins that declare some of `views`, whose parameters may not tell all that has changed."""
+    hashes = {}
+    for plugin in {origin for view in views if (origin := plugins.origin("view", view))}:
+        file = sys.modules[Path(plugin).stem if plugin.endswith(".py") else plugin].__file__
+        hashes[Path(plugin).name] = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    return hashes
 
 
 class Parts:
@@ -44,10 +98,12 @@ class Parts:
     later call takes what an interrupted one finished and nothing that has become stale.
     """
 
-    def __init__(self, store: Path, sample_rate: int) -> None:
+    def __init__(self, store: Path, sample_rate: int, views: Sequence[str] | None = None) -> None:
         self.folder = store.absolute().with_name(store.name + ".parts")
         self.sample_rate = sample_rate
-        self.parameters = json.dumps(parameters(sample_rate), sort_keys=True)
+        self.views = tuple(views or paper_views())
+        recorded, code = parameters(sample_rate, self.views), _code(self.views)
+        self.parameters = json.dumps([recorded, code] if code else recorded, sort_keys=True)
 
     def path(self, clip: ClipFile) -> Path:
         """Where the part of `clip` is or will be."""
@@ -64,7 +120,12 @@ class Parts:
             print(f"{len(clips) - len(todo)} of {len(clips)} clips are extracted already", file=sys.stderr)
         if not todo:
             return {}
-        one = joblib.delayed(functools.partial(extract_part, sample_rate=self.sample_rate))
+        try_views(self.sample_rate, self.views)
+        one = joblib.delayed(
+            functools.partial(
+                extract_part, sample_rate=self.sample_rate, views=self.views, needed=tuple(plugins.given())
+            )
+        )
         sounds = Path(os.path.commonpath([clip.path.absolute().parent for clip, _ in todo]))
         with workers(jobs, cluster, (sounds, self.folder)):
             # Absolute: the workers of a cluster have working directories of their own.
@@ -77,7 +138,7 @@ class Parts:
         """The views of `clips` in order, one clip in memory at a time."""
         for clip in clips:
             with self._opened(clip) as part:
-                yield {view: part[view] for view in VIEWS}
+                yield {view: part[view] for view in self.views}
 
     def samples(self, clip: ClipFile) -> int:
         """Samples of the clip before padding."""

@@ -1,114 +1,28 @@
-"""`multiview-prepare`: index a dataset, extract the four views in parallel, write the store."""
+"""`multiview-prepare`: index a dataset, extract its views in parallel, write the store."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import json
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 
-import joblib
 from tqdm import tqdm
 
-from data_prep.datasets.base import Index
+from data_prep import arguments
+from data_prep.checks import already_prepared, check_index, check_unreadable, note_folds
+from data_prep.datasets import DATASETS, Dataset, Index
+from data_prep.datasets.finding import require_folder
 from data_prep.download import download
 from data_prep.extraction import Parts
-from data_prep.views import GEOMETRIES
-from multiview.errors import InputError, exit_status
-from multiview.files import leftovers, locked
-from multiview.splits import folds, make_split
-from multiview.store import Clip, Store, write_store
+from multiview.store import About, Clip, Store, write_store
+from multiview.support.errors import InputError, exit_status
+from multiview.support.files import leftovers, locked
+from multiview.views import in_order, paper_views
 
-# By dataset, what only it can be asked for.
-DATASETS = {
-    "esc10": (),
-    "esc50": (),
-    "dcase2016": ("development_folds",),
-    "gtzan": ("without_faulty", "seed"),
-    "folder": ("csv", "folds", "seed"),
-    "demo": ("seed",),
-}
-# Options that take other clips to other folds than the paper: the store names them with the dataset.
-VARIANTS = ("development_folds", "without_faulty")
-UNREADABLE_SHARE = 0.05  # more than this needs --allow-missing
 SOFTWARE = ("librosa", "spafe", "numpy", "scipy", "soundfile", "soxr", "h5py")
-
-EXAMPLE = """example:
-  multiview-prepare esc10 --audio ESC-50-master --store stores/esc10_22050.h5 --sample-rate 22050
-"""
-
-
-def check_index(dataset: str, index: Index) -> None:
-    """Refuse an index that could not be trained on.
-
-    Raises
-    ------
-    InputError
-        If it has no clips, repeated names, a fold without clips below its highest fold, or a source
-        on both sides of a split.
-    """
-    if not index.clips:
-        raise InputError(f"{dataset}: found no clips; check --audio")
-    ids = [clip.id for clip in index.clips]
-    if len(set(ids)) < len(ids):
-        twice = next(name for name in ids if ids.count(name) > 1)
-        raise InputError(f"{dataset}: expected every clip once, found {twice!r} more than once")
-    given = {clip.fold for clip in index.clips if clip.split == "development"} - {0}
-    empty = set(range(1, max(given, default=0) + 1)) - given
-    if empty:
-        raise InputError(
-            f"{dataset}: expected test clips in each of the folds 1 to {max(given)}, found none in "
-            f"fold {min(empty)}; mend the fold column"
-        )
-    evaluated = any(clip.split == "evaluation" for clip in index.clips)
-    side_of: dict[str, int | str] = {}
-    for clip in index.clips:
-        side = clip.split if evaluated else clip.fold
-        if side_of.setdefault(clip.source, side) != side:
-            raise InputError(
-                f"{dataset}: expected the clips of a source on one side of every split, found source "
-                f"{clip.source!r} in {'' if evaluated else 'fold '}{side_of[clip.source]} and {side}; mend the table"
-            )
-
-
-def already_prepared(path: Path, dataset: str, sample_rate: int | None, index: Index | None) -> bool:
-    """Whether `path` is the store that was asked for; refuse a different one.
-
-    Parameters
-    ----------
-    sample_rate, index
-        Where None, the store's own is taken.
-
-    Raises
-    ------
-    InputError
-        If there is a store of another dataset, sample rate or list of clips.
-    """
-    if not path.exists():
-        return False
-    store = Store(path)
-    for what, expected, found in (
-        ("dataset", dataset, store.dataset),
-        ("sample rate", sample_rate, store.sample_rate),
-    ):
-        if expected not in (None, found):
-            raise InputError(
-                f"{path} exists: expected {what} {expected}, found {found}; name another --store or delete it"
-            )
-    if store.left_out:
-        print(f"{path} was made without {len(store.left_out)} unreadable clips; delete it to try them again")
-    if index is None:
-        return True
-    expected = {(c.id, c.label, c.fold, c.split, c.source) for c in index.clips if c.id not in store.left_out}
-    found = {(c.id, c.label, c.fold, c.split, c.source) for c in store.clips()}
-    if expected != found or list(index.classes) != store.classes:
-        raise InputError(
-            f"{path} exists with other clips: expected {len(expected)}, found {len(found)}, of which "
-            f"{len(expected & found)} agree in name, label, fold and source; name another --store or delete it"
-        )
-    return True
 
 
 def prepare(
@@ -120,6 +34,8 @@ def prepare(
     jobs: int = 1,
     cluster: str | None = None,
     allow_missing: bool = False,
+    views: Sequence[str] | None = None,
+    about: About | None = None,
 ) -> None:
     """Extract the views of the clips of `index` and write them to `store`; name what cannot be read.
 
@@ -129,90 +45,135 @@ def prepare(
         Processes on this machine.
     cluster : str, optional
         Address of a Dask scheduler, whose workers do it instead.
+    views : sequence of str, optional
+        The paper's four by default.
+    about : About, optional
+        The dataset's protocol and terms, which travel with the store.
 
     Raises
     ------
     InputError
-        If more than 5 % of the clips cannot be read, unless `allow_missing`.
+        If more than 5 % of the clips cannot be read, unless `allow_missing`; if there is another store; or if a
+        user's own view does not fit its declaration.
     """
     check_index(dataset, index)
-    parts = Parts(store, sample_rate)
-    if already_prepared(store, dataset, sample_rate, index):
+    views = in_order(views or paper_views())
+    parts = Parts(store, sample_rate, views)
+    if already_prepared(store, dataset, sample_rate, index, views):
         parts.remove()  # those that a call killed at its very end left
         return
     if index.published not in (None, len(index.clips)):
         print(f"note: {dataset} is published with {index.published} clips, found {len(index.clips)}", file=sys.stderr)
     unreadable = parts.extract(index.clips, jobs, cluster)
-    for name, why in unreadable.items():
-        print(f"left out: {name}: {why}", file=sys.stderr)
-    share = len(unreadable) / len(index.clips)
-    if len(unreadable) == len(index.clips) or (share > UNREADABLE_SHARE and not allow_missing):
-        raise InputError(
-            f"{len(unreadable)} of {len(index.clips)} clips cannot be read, more than "
-            f"{UNREADABLE_SHARE:.0%}; mend them, or leave them out with --allow-missing"
-        )
+    check_unreadable(unreadable, len(index.clips), allow_missing)
     clips = [clip for clip in index.clips if clip.id not in unreadable]
-    rows = [Clip(clip.id, clip.label, clip.fold, clip.split, clip.source, parts.samples(clip)) for clip in clips]
     write_store(
         store,
         dataset=dataset,
         sample_rate=sample_rate,
         classes=index.classes,
-        clips=rows,
+        clips=[Clip(c.id, c.label, c.fold, c.split, c.source, parts.samples(c)) for c in clips],
         features=tqdm(parts.load(clips), total=len(clips), desc="store", unit="clip"),
         software={package: version(package) for package in SOFTWARE},
         left_out=list(unreadable),
+        views=views,
+        about=about,
     )
     parts.remove()
-    written = Store(store)
-    try:
-        for fold in folds(written):
-            make_split(written, fold, seed=0)
-    except InputError as error:
-        print(f"note: {error}", file=sys.stderr)
+    note_folds(Store(store))
 
 
-def downloaded(module: ModuleType, audio: Path, mirror: str | None, options: dict) -> Index:
+def downloaded(dataset: Dataset, audio: Path | None, mirror: str | None, options: dict) -> Index:
     """The index of a dataset below `audio`, whose archives are fetched if any clip is not there."""
     try:
-        index = module.index(audio, **options)
+        index = dataset.index(audio, **options)
         if len(index.clips) == index.published and all(clip.path.exists() for clip in index.clips):
             return index
     except InputError:
         pass  # what is missing is about to come
-    download(module.SOURCE, audio, mirror)
-    return module.index(audio, **options)
+    assert dataset.source and audio  # the parser offers --download for published datasets only
+    download(dataset.source, audio, mirror)
+    return dataset.index(audio, **options)
 
 
-def make_store(args: argparse.Namespace, options: dict) -> None:
+def _audio(args: argparse.Namespace) -> Path | None:
+    """Where the sounds are or are to be; None where the user did not say."""
+    if args.audio is None and args.download:
+        return Path("audio") / args.dataset.name
+    if args.audio is None and args.dataset.synthesised and args.store:
+        return args.store.with_name(f"{args.store.stem}_audio")
+    return args.audio
+
+
+def _sounds_named(args: argparse.Namespace) -> bool:
+    """Whether a dataset can be indexed; what needs that to be checked is refused otherwise.
+
+    Raises
+    ------
+    InputError
+        If an option decides on the clips, and it is not known where they are.
+    """
+    named = [option for option in args.dataset.options if option.name in args.options]
+    if _audio(args) or any(option.replaces_audio for option in named):
+        return True
+    choices = sorted(option.flag for option in named if not option.variant)
+    if choices:
+        raise InputError(f"expected --audio with {choices[0]}, to see whether the store fits")
+    return False
+
+
+def make_store(args: argparse.Namespace) -> None:
     """What `multiview-prepare DATASET` does: index, extract, write, unless the store is there."""
-    module = importlib.import_module(f"data_prep.datasets.{args.dataset}")
-    dataset = "_".join([args.dataset, *(name for name in VARIANTS if name in options)])
-    audio, choices = args.audio, sorted(set(options) - set(VARIANTS))
-    if args.dataset == "demo" and audio is None:
-        audio = args.store.with_name(f"{args.store.stem}_audio")
-    if audio is None and args.download:
-        raise InputError("expected --audio DIR, the folder to download to")
-    given = audio or options.get("csv")
-    if not given and choices:
-        raise InputError(f"expected --audio with --{choices[0]}, to see whether the store fits")
-    lock = args.store.with_name(f"{args.store.stem}.lock")
+    dataset, options, store, audio = args.dataset, args.options, args.store, _audio(args)
+    name, chosen = dataset.stored_name(options), set(options) - set(dataset.variants(options))
     # A store that is there can be used without its sounds, and nothing is fetched for it.
-    if (not given or (args.download and not choices)) and already_prepared(
-        args.store, dataset, args.sample_rate, index=None
-    ):
+    without_sounds = not _sounds_named(args) or (args.download and not chosen)
+    if without_sounds and already_prepared(store, name, args.sample_rate, None, args.views):
         return
-    with locked(lock, f"{args.store} is being prepared", leftovers(args.store)):
-        index = downloaded(module, audio, args.mirror, options) if args.download else module.index(audio, **options)
+    with locked(store.with_name(f"{store.stem}.lock"), f"{store} is being prepared", leftovers(store)):
+        index = downloaded(dataset, audio, args.mirror, options) if args.download else dataset.index(audio, **options)
         prepare(
-            dataset,
+            name,
             index,
-            args.store,
-            args.sample_rate or module.SAMPLE_RATE,
+            store,
+            args.sample_rate or dataset.sample_rate,
             jobs=args.jobs,
             cluster=args.cluster,
             allow_missing=args.allow_missing,
+            views=args.views,
+            about=dataset.about(options),
         )
+
+
+def plan(args: argparse.Namespace) -> dict:
+    """What `--plan` prints, once all is checked that can be without reading a sound or writing a file.
+
+    Raises
+    ------
+    InputError
+        If the sounds, a table or the store are not there, or not as they should be.
+    """
+    dataset, options, audio = args.dataset, args.options, _audio(args)
+    name = dataset.stored_name(options)
+    if args.audio and not args.download and not dataset.synthesised:
+        require_folder(args.audio)
+    for option in dataset.options:
+        file = options.get(option.name)
+        if isinstance(file, Path) and not file.is_file():
+            raise InputError(f"expected a table at {file}, found no file; check {option.flag}")
+    there = bool(args.store) and already_prepared(args.store, name, args.sample_rate, None, args.views)
+    if not args.download and not dataset.synthesised and (_sounds_named(args) or (args.store and not there)):
+        check_index(name, dataset.index(audio, **options))
+    return {
+        "dataset": name,
+        "label": dataset.about(options).label,
+        "sample_rate": args.sample_rate or dataset.sample_rate,
+        "sample_rates_own": dataset.sample_rate,
+        "preset": dataset.preset,
+        "folds": dataset.folds,
+        "paper": dataset.paper,
+        "audio": str(audio.absolute()) if audio else None,
+    }
 
 
 def describe(path: Path) -> None:
@@ -225,75 +186,41 @@ def describe(path: Path) -> None:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Entry point of `multiview-prepare`."""
-    parser = argparse.ArgumentParser(
-        "multiview-prepare",
-        usage="%(prog)s DATASET --audio DIR --store FILE.h5 [options]\n       %(prog)s --inspect FILE.h5 [--to DIR]",
-        description="Turn the sound files of a dataset into a store of four views, or look at a store.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "dataset", nargs="?", choices=DATASETS, metavar="DATASET", help=f"{', '.join(DATASETS)} (synthesised)"
-    )
-    parser.add_argument("--audio", type=Path, metavar="DIR", help="folder with the dataset, or to download it to")
-    parser.add_argument("--store", type=Path, metavar="FILE.h5", help="the store to write")
-    parser.add_argument("--sample-rate", type=int, choices=sorted(GEOMETRIES), help="Hz; the dataset's own by default")
-    parser.add_argument(
-        "--allow-missing", action="store_true", help="go on when more than 5 %% of the clips are unreadable"
-    )
-    where = parser.add_argument_group("where the work is done")
-    where.add_argument("--jobs", type=int, default=joblib.cpu_count(), metavar="N", help="processes (all cores)")
-    where.add_argument("--cluster", metavar="ADDRESS", help="on the workers of a Dask scheduler, tcp://host:port")
-    fetching = parser.add_argument_group("esc10, esc50, dcase2016, gtzan")
-    fetching.add_argument("--download", action="store_true", help="fetch what is not in --audio yet")
-    fetching.add_argument("--mirror", metavar="URL", help="folder with the archives, instead of the official server")
-    special = parser.add_argument_group("one dataset's own")
-    special.add_argument("--csv", type=Path, metavar="FILE", help="folder: path,label[,fold,source,split] of each clip")
-    special.add_argument("--folds", type=int, metavar="N", help="folder: folds to draw (5)")
-    special.add_argument("--seed", type=int, metavar="N", help="folder, gtzan: of the folds; demo: of the sounds (0)")
-    special.add_argument(
-        "--development-folds", action="store_true", help="dcase2016: test on the development set's four folds"
-    )
-    special.add_argument("--without-faulty", action="store_true", help="gtzan: leave out 70 faulty clips")
-    looking = parser.add_argument_group("look at a store")
-    looking.add_argument("--inspect", type=Path, metavar="FILE.h5", help="print what is in it and draw views.png")
-    looking.add_argument("--to", type=Path, metavar="DIR", help="where views.png goes (beside the store)")
-    args = parser.parse_args(argv)
+def list_datasets(as_json: bool) -> None:
+    """Print the datasets there are."""
+    if as_json:
+        keys = ("name", "label", "paper", "sample_rate")
+        rows = [
+            {key: getattr(dataset, key) for key in keys} | {"options": [option.flag for option in dataset.options]}
+            for dataset in DATASETS.values()
+        ]
+        print(json.dumps(rows))
+        return
+    for dataset in DATASETS.values():
+        licence = dataset.source.licence if dataset.source else "synthesised" if dataset.synthesised else "your own"
+        flags = " ".join(option.flag for option in dataset.options)
+        print(f"{dataset.name:<10} {dataset.label:<10} {licence}; {flags or 'no options'}")
 
-    own = {name for names in DATASETS.values() for name in names}
-    options = {name: value for name in sorted(own) if (value := getattr(args, name)) not in (None, False)}
-    if args.inspect:
+
+def run(argv: list[str]) -> None:
+    """Do what the command line says."""
+    args = arguments.parse(argv)
+    if args.dataset is None and args.list:
+        list_datasets(args.json)
+    elif args.dataset is None:
         from data_prep.inspection import inspect  # draws, which takes a while to load
 
-        given = {name for name, value in vars(args).items() if value != parser.get_default(name)} - {"inspect", "to"}
-        if given:
-            parser.error(f"expected --inspect FILE.h5 alone, found {', '.join(sorted(given))} with it")
-        return exit_status("multiview-prepare", lambda: inspect(args.inspect, args.to or args.inspect.parent))
-    if not args.dataset or not args.store:
-        parser.error("expected DATASET and --store FILE.h5, or --inspect FILE.h5")
-    for name in options:
-        if name not in DATASETS[args.dataset]:
-            owners = " and ".join(dataset for dataset, names in DATASETS.items() if name in names)
-            parser.error(f"--{name.replace('_', '-')} does not go with {args.dataset}; it is for {owners}")
-    if args.download and not hasattr(importlib.import_module(f"data_prep.datasets.{args.dataset}"), "SOURCE"):
-        parser.error(f"--download does not go with {args.dataset}: it is not published")
-    for option, without in (("mirror", not args.download), ("to", True)):
-        if getattr(args, option) and without:
-            parser.error(f"--{option} goes with --{'download' if option == 'mirror' else 'inspect'}")
-    if not args.store.name or args.store.is_dir():
-        parser.error(f"expected --store FILE.h5, found the folder {args.store}")
-    if args.seed is not None and args.seed < 0:
-        parser.error(f"expected --seed of at least 0, found {args.seed}")
-    if args.jobs < 1:
-        parser.error(f"expected --jobs of at least 1, found {args.jobs}")
-
-    def command() -> None:
-        make_store(args, options)
+        inspect(args.inspect, args.to or args.inspect.parent)
+    elif args.plan:
+        print(json.dumps(plan(args)))
+    else:
+        make_store(args)
         describe(args.store)
 
-    return exit_status("multiview-prepare", command)
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `multiview-prepare`."""
+    return exit_status(arguments.PROGRAM, lambda: run(sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":

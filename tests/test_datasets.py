@@ -15,16 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep import prepare as command
+from data_prep.checks import check_index
 from data_prep.datasets import dcase2016, esc10, esc50, gtzan
 from data_prep.datasets.base import Index
-from multiview.errors import InputError
 from multiview.splits import folds, make_split
+from multiview.support.errors import InputError
 from tests import trees
 
 
 def check_splits(dataset: str, index: Index, seed: int = 0) -> dict[int, list[int]]:
     """Sizes of the sides by fold, after what has to hold for every dataset."""
-    command.check_index(dataset, index)
+    check_index(dataset, index)
     store, sizes = trees.table(dataset, index), {}
     for fold in folds(store):
         split = make_split(store, fold, seed)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import io
+import itertools
 import re
 import shutil
 import tarfile
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,9 +22,9 @@ import pytest
 
 from data_prep import download
 from data_prep import prepare as command
-from data_prep.datasets import dcase2016, esc50, gtzan
-from data_prep.datasets.base import Archive, Source
-from multiview.errors import InputError
+from data_prep.datasets import DATASETS, Archive, Source, gtzan
+from multiview.support import registry
+from multiview.support.errors import InputError
 from tests import trees
 
 
@@ -78,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(pooch.core.time, "sleep", lambda _: None)  # between the attempts
     with Server() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.shutdown()
 
@@ -239,8 +241,9 @@ def test_no_path_escapes(tmp_path: Path, make, name: str) -> None:
 
 def test_links_and_devices_are_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
-        path = make_tar(tmp_path / "archive", {"a": b""}, type=kind, linkname="/etc/passwd")
+    kinds = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE)
+    for kind, target in itertools.product(kinds, ("/etc/passwd", "b")):  # one that stays inside, too
+        path = make_tar(tmp_path / "archive", {"b": b"", "a": b""}, type=kind, linkname=target)
         with pytest.raises(InputError, match="expected plain files"):
             download.unpack(path, tmp_path / "out")
     info = zipfile.ZipInfo("a")
@@ -293,24 +296,37 @@ def pack(folder: Path) -> bytes:
 
 
 @pytest.fixture
-def published(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """A server with a miniature ESC-50, and ESC-50's module pointed to its sum."""
+def publish() -> Iterator[Callable[..., None]]:
+    """Declares a dataset that is like another one but published elsewhere."""
+    before = registry.snapshot()
+
+    def declare(name: str, like: str, licence: str, archives: Sequence[Archive]) -> None:
+        source = Source("https://example.org", licence, archives)
+        DATASETS.register(dataclasses.replace(DATASETS[like], name=name, source=source))
+
+    yield declare
+    registry.restore(before)
+
+
+@pytest.fixture
+def published(tmp_path: Path, server: Server, publish: Callable[..., None]) -> Server:
+    """A server with a miniature ESC-50, which is declared as `mini`."""
     content = pack(trees.esc50(tmp_path / "made" / "ESC-50-master"))
     server.files["master.zip"] = content
     archive = Archive("http://127.0.0.1:9/ESC-50/archive/master.zip", hashlib.md5(content).hexdigest())
-    monkeypatch.setattr(esc50, "SOURCE", Source("https://example.org", "CC BY-NC 3.0", [archive]))
+    publish("mini", "esc50", "CC BY-NC 3.0", [archive])
     return server
 
 
 def test_from_nothing_to_a_store(published: Server, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    arguments = ["esc50", "--audio", tmp_path / "new" / "esc50", "--store", tmp_path / "s.h5"]
-    arguments = [str(item) for item in (*arguments, "--sample-rate", 22050)]
+    arguments = ["mini", "--audio", tmp_path / "new" / "esc50", "--store", tmp_path / "s.h5"]
+    arguments = [str(item) for item in (*arguments, "--sample-rate", 22050, "--jobs", 1)]
     assert command.main([*arguments, "--download", "--mirror", published.url + "/"]) == 0
     printed = capsys.readouterr()
     assert "30 clips, 3 classes" in printed.out
     first, *_ = printed.err.splitlines()
     assert first == "licence: CC BY-NC 3.0 (https://example.org)"
-    assert "esc50 is published with 2000 clips, found 30" in printed.err
+    assert "mini is published with 2000 clips, found 30" in printed.err
     # With the store made, nothing is fetched, even where the sounds are gone.
     shutil.rmtree(tmp_path / "new")
     assert command.main([*arguments, "--download"]) == 0
@@ -320,15 +336,13 @@ def test_from_nothing_to_a_store(published: Server, tmp_path: Path, capsys: pyte
 def test_complete_dataset_on_disk_needs_no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "download", lambda *_: pytest.fail("went to download"))
     full = trees.gtzan(tmp_path / "genres", trees.touch, gtzan.GENRES, range(100))
-    assert len(command.downloaded(gtzan, full, None, {}).clips) == 1000
+    assert len(command.downloaded(DATASETS["gtzan"], full, None, {}).clips) == 1000
     (full / "jazz" / "jazz.00001.au").unlink()
     with pytest.raises(pytest.fail.Exception, match="went to download"):
-        command.downloaded(gtzan, full, None, {})
+        command.downloaded(DATASETS["gtzan"], full, None, {})
 
 
-def test_dcase_in_many_archives_becomes_one_tree(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dcase_in_many_archives_becomes_one_tree(server: Server, tmp_path: Path, publish: Callable[..., None]) -> None:
     made = trees.dcase2016(tmp_path / "made", lambda path: trees.write_tone(path, samples=33_500))
     archives = []
     for folder in sorted(made.iterdir()):
@@ -342,18 +356,19 @@ def test_dcase_in_many_archives_becomes_one_tree(
             name = f"{folder.name}.{number}.zip"
             server.files[name] = make_zip(tmp_path / name, members).read_bytes()
             archives.append(Archive(f"{server.url}/{name}", hashlib.md5(server.files[name]).hexdigest()))
-    monkeypatch.setattr(dcase2016, "SOURCE", Source("https://example.org", "non-commercial", archives))
+    publish("scenes", "dcase2016", "non-commercial", archives)
     audio, store = tmp_path / "audio", tmp_path / "s.h5"
-    arguments = ["dcase2016", "--audio", str(audio), "--store", str(store), "--sample-rate", "22050", "--download"]
-    assert command.main(arguments) == 0
+    arguments = ["scenes", "--audio", str(audio), "--store", str(store), *"--sample-rate 22050 --jobs 1".split()]
+    assert command.main([*arguments, "--download"]) == 0
     assert len(server.asked) == 4 and len(list(audio.rglob("*.wav"))) == 18
 
 
 def test_gtzan_without_a_server_says_what_to_put_where(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, publish: Callable[..., None]
 ) -> None:
     monkeypatch.setattr(pooch.core.time, "sleep", lambda _: None)
-    arguments = ["gtzan", "--audio", str(tmp_path / "gtzan"), "--store", str(tmp_path / "s.h5"), "--download"]
+    arguments = ["gtzan", "--audio", str(tmp_path / "gtzan"), "--store", str(tmp_path / "s.h5")]
+    arguments += ["--download", "--jobs", "1"]
     assert command.main([*arguments, "--mirror", "http://127.0.0.1:9"]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "get genres.tar.gz from" in error and f"put it into {tmp_path / 'gtzan' / 'archives'}" in error
@@ -362,8 +377,8 @@ def test_gtzan_without_a_server_says_what_to_put_where(
     content = Path(shutil.make_archive(str(tmp_path / "genres"), "gztar", made.parent, "genres")).read_bytes()
     (tmp_path / "gtzan" / "archives" / "genres.tar.gz").write_bytes(content)
     archive = Archive("http://127.0.0.1:9/genres.tar.gz", hashlib.md5(content).hexdigest())
-    monkeypatch.setattr(gtzan, "SOURCE", Source("https://example.org", "none", [archive]))
-    assert command.main([*arguments]) == 0
+    publish("music", "gtzan", "none", [archive])
+    assert command.main(["music", *arguments[1:]]) == 0
 
 
 def test_download_goes_with_published_datasets_only(capsys: pytest.CaptureFixture) -> None:
@@ -374,5 +389,14 @@ def test_download_goes_with_published_datasets_only(capsys: pytest.CaptureFixtur
         with pytest.raises(SystemExit, match="2"):
             command.main(arguments)
         assert message in capsys.readouterr().err
-    assert command.main(["esc50", "--store", "none.h5", "--download"]) == 1
-    assert "the folder to download to" in capsys.readouterr().err
+
+
+def test_download_goes_below_the_current_folder_by_default(
+    published: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = f"mini --store s.h5 --sample-rate 22050 --jobs 1 --download --mirror {published.url}".split()
+    assert command.main([*arguments, "--plan"]) == 0
+    assert not (tmp_path / "audio").exists() and not published.asked  # a plan makes nothing
+    assert command.main(arguments) == 0
+    assert len(list((tmp_path / "audio" / "mini").rglob("*.wav"))) == 30

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import random
 import signal
@@ -22,10 +23,10 @@ from data_prep import extraction
 from data_prep import prepare as command
 from data_prep.datasets import demo
 from data_prep.datasets.base import ClipFile
-from data_prep.views import extract
-from multiview import parallel
-from multiview.errors import InputError
 from multiview.store import Store
+from multiview.support import files, parallel
+from multiview.support.errors import InputError
+from multiview.views import extract
 from tests.benchmarks.prepare import watched_memory
 
 CLIPS = 240  # of the demo
@@ -72,6 +73,54 @@ def parts(store: Path) -> int:
     return len(list(Path(f"{store}.parts").glob("[!.]*.npz")))
 
 
+class Crash(BaseException):
+    """What no code handles, as it handles no kill."""
+
+
+@pytest.mark.parametrize("renamed", [False, True], ids=["before", "after"])
+def test_crash_at_any_rename_changes_nothing(
+    sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamed: bool
+) -> None:
+    """The command ends at each rename in turn, once before and once after it; repeated, it gives the same bytes."""
+    index, replace = demo.index(sounds), os.replace
+    index = dataclasses.replace(index, clips=index.clips[::40])
+    command.prepare("demo", index, tmp_path / "undisturbed.h5", 22050)
+    left = [0]
+
+    def crash(source: Path, target: Path) -> None:
+        left[0] -= 1
+        if left[0] or renamed:
+            replace(source, target)
+        if not left[0]:
+            raise Crash
+
+    monkeypatch.setattr(files.os, "replace", crash)
+    for moment in range(1, len(index.clips) + 2):  # a part a clip, and the store
+        store, left[0] = tmp_path / f"{moment}.h5", moment
+        with pytest.raises(Crash):
+            command.prepare("demo", index, store, 22050)
+        assert parts(store) == min(moment - 1 + renamed, len(index.clips))
+        assert store.exists() == (renamed and moment == len(index.clips) + 1)
+        command.prepare("demo", index, store, 22050)
+        assert store.read_bytes() == (tmp_path / "undisturbed.h5").read_bytes()
+    assert {path.suffix for path in tmp_path.iterdir()} == {".h5"}  # no parts, nothing temporary
+
+
+def test_killed_command_goes_on_where_it_was(sounds: Path, undisturbed: bytes, tmp_path: Path) -> None:
+    """Kill -9 of the command and its processes half way, as when a machine goes down."""
+    store = tmp_path / "s.h5"
+    process = start(sounds, store, "--jobs", 2)
+    while parts(store) < CLIPS // 2 and process.poll() is None:
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not store.exists() and CLIPS // 2 <= (done := parts(store)) < CLIPS
+    assert f"{done} of {CLIPS} clips are extracted already" in printed(start(sounds, store, "--jobs", 1))
+    assert store.read_bytes() == undisturbed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.h5", "s.lock"]
+
+
+@pytest.mark.long
 def test_killed_at_ten_moments_and_continued(sounds: Path, undisturbed: bytes, tmp_path: Path) -> None:
     """Each call is killed some clips further than the one before; the last one is left alone."""
     store, draw, done, groups = tmp_path / "s.h5", random.Random(0), 0, []
@@ -185,7 +234,7 @@ def test_cluster_address_is_checked(address: str) -> None:
         pass
 
 
-def die(clip: ClipFile, part: Path, sample_rate: int) -> None:
+def die(clip: ClipFile, part: Path, **_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -198,6 +247,7 @@ def test_dying_worker_is_one_line(sounds: Path, tmp_path: Path, monkeypatch: pyt
 # Memory and threads
 
 
+@pytest.mark.long
 def test_memory_stays_within_bounds(tmp_path: Path) -> None:
     """At most 1 GiB and 300 MiB a job, with clips of DCASE2016's kind."""
     rng = np.random.default_rng(0)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from data_prep import prepare as command
 from data_prep.datasets import folder
-from multiview.errors import InputError
 from multiview.store import Store
+from multiview.support.errors import InputError
 from tests import trees
 
 
@@ -26,7 +26,9 @@ def class_folders(tmp_path: Path) -> Path:
 
 
 def prepare_folder(store: Path, *arguments: object) -> int:
-    return command.main(["folder", "--store", str(store), "--sample-rate", "22050", *map(str, arguments)])
+    return command.main(
+        ["folder", "--store", str(store), "--sample-rate", "22050", "--jobs", "1", *map(str, arguments)]
+    )
 
 
 def test_folder_takes_sub_folders_as_classes_and_stores_its_folds(class_folders: Path, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import soundfile
 
 from data_prep import extraction
 from data_prep import prepare as command
-from data_prep.audio import AudioError, read_audio
 from data_prep.datasets import demo, esc10, esc50
+from multiview.audio import AudioError, read_audio
 from multiview.store import Store
 from tests import trees
 
@@ -29,7 +29,9 @@ def edit_table(root: Path, edit) -> None:
 
 
 def run(*arguments: object) -> int:
-    return command.main([str(argument) for argument in arguments])
+    """The command, with one process, which starts sooner."""
+    own = ["--jobs", "1"] if "--store" in arguments and "--jobs" not in arguments else []
+    return command.main([*map(str, arguments), *own])
 
 
 def test_esc50_and_esc10_in_official_order(esc_tree: Path) -> None:
@@ -198,7 +200,7 @@ def test_demo_is_the_same_everywhere_and_shares_no_source_between_folds(tmp_path
 
 
 def test_second_call_on_a_store_says_so(esc_tree: Path, capsys: pytest.CaptureFixture) -> None:
-    from multiview.files import locked
+    from multiview.support.files import locked
 
     store = esc_tree.parent / "s.h5"
     with locked(esc_tree.parent / "s.lock", "test", "none"):
@@ -235,7 +237,7 @@ def test_store_that_cannot_be_trained_on_says_so(tmp_path: Path, capsys: pytest.
 
 
 def test_formats_by_all_their_names(tmp_path: Path) -> None:
-    from data_prep.datasets.base import sound_files
+    from multiview.audio import sound_files
 
     for name in ("a.WAV", "b.opus", "c.aifc", "d.snd", "e.mp3", "f.oga", "g.raw", "h.txt", ".i.wav"):
         (tmp_path / name).touch()

@@ -7,12 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.views import VIEWS, extract, geometry
-from multiview.segments import cut, even_starts, random_starts
-from multiview.segments import test_count as count_at_test
+from multiview.segments import Segments, cut, even_starts, random_starts
+from multiview.segments import test_starts as starts_at_test
+from multiview.views import Excerpt, extract, geometry, paper_views
 
 LENGTHS = {44100: (75, 75, 65, 66650), 22050: (75, 75, 65, 33330)}
 HOPS = {44100: (882, 882, 1024, 1), 22050: (441, 441, 512, 1)}
+
+
+def clip(rate: int, values: dict[str, np.ndarray]) -> Excerpt:
+    """Views of a whole clip."""
+    return Excerpt(rate, values, offset=0, begin=0, end=0, final=True)
 
 
 @settings(max_examples=200, deadline=None)
@@ -21,16 +26,16 @@ def test_last_start_is_the_last_that_every_view_can_give(samples: int, rate: int
     size = geometry(rate)
     samples = max(samples, size.segment_samples)
     frames = {
-        "mel": 1 + (samples - size.window) // size.hop,
-        "gammatone": 1 + (samples - size.window) // size.hop,
-        "cqt": 1 + samples // size.cqt_hop,
+        "mel": 1 + (samples - rate // 25) // (rate // 50),
+        "gammatone": 1 + (samples - rate // 25) // (rate // 50),
+        "cqt": 1 + samples // {44100: 1024, 22050: 512}[rate],
         "raw": samples,
     }
 
     def fits(start: int) -> bool:
         return all(
             start // hop + length <= frames[view]
-            for view, hop, length in zip(VIEWS, HOPS[rate], LENGTHS[rate], strict=True)
+            for view, hop, length in zip(paper_views(), HOPS[rate], LENGTHS[rate], strict=True)
         )
 
     last = size.last_start(samples)
@@ -42,11 +47,9 @@ def test_views_of_a_segment_show_the_same_moment(rng: np.random.Generator) -> No
     rate, click = 44100, 120_000
     waveform = np.zeros(5 * rate, np.float32)
     waveform[click : click + 8] = 0.9
-    clip, size = extract(waveform, rate), geometry(rate)
     starts = rng.integers(click - 60_000, click - 10_000, 20)
-    offsets = {view: np.array([0]) for view in VIEWS}
-    batch = cut(clip, offsets, size, VIEWS, np.zeros(20, int), starts)
-    assert [batch[view].shape for view in VIEWS] == [
+    batch = cut(clip(rate, extract(waveform, rate)), Segments(np.zeros(20, int), starts), paper_views())
+    assert [batch[view].shape for view in paper_views()] == [
         (20, 75, 64, 1),
         (20, 75, 64, 1),
         (20, 65, 64, 1),
@@ -61,8 +64,8 @@ def test_views_of_a_segment_show_the_same_moment(rng: np.random.Generator) -> No
 
 
 def test_raw_is_scaled_to_plus_minus_one() -> None:
-    clip = {"raw": np.array([-32768, 16384] + [0] * 40_000, np.int16)}
-    batch = cut(clip, {"raw": np.array([0])}, geometry(22050), ["raw"], np.array([0]), np.array([0]))
+    values = {"raw": np.array([-32768, 16384] + [0] * 40_000, np.int16)}
+    batch = cut(clip(22050, values), Segments(np.array([0]), np.array([0])), ["raw"])
     assert batch["raw"].dtype == np.float32
     assert batch["raw"][0, :2, 0].tolist() == [-1.0, 0.5]
 
@@ -80,7 +83,8 @@ def test_even_starts_span_the_clip(last: int, count: int) -> None:
     ("samples", "expected"), [(220500, 5), (222528, 5), (218816, 5), (1323000, 30), (1, 1), (44100, 1)]
 )
 def test_a_clip_of_s_seconds_gives_s_segments(samples: int, expected: int) -> None:
-    assert count_at_test(samples, 44100) == expected
+    starts = starts_at_test(samples, geometry(44100))
+    assert len(starts) == expected and starts.dtype == np.int64
 
 
 def test_random_starts_reach_both_ends() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from data_prep.datasets import esc10
 from data_prep.datasets.base import ClipFile, Index
-from multiview.errors import InputError
 from multiview.splits import folds, make_split
+from multiview.support.errors import InputError
 from tests import trees
 
 

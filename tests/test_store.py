@@ -15,9 +15,9 @@ import pytest
 
 from data_prep.datasets.base import Index
 from data_prep.prepare import prepare
-from data_prep.views import VIEWS, extract
-from multiview.errors import InputError
 from multiview.store import Clip, Store, write_store
+from multiview.support.errors import InputError
+from multiview.views import extract, paper_views
 
 
 def test_contract_on_disk(tiny_store: Store, demo_index: Index) -> None:
@@ -27,11 +27,11 @@ def test_contract_on_disk(tiny_store: Store, demo_index: Index) -> None:
         assert file.attrs["dataset"] == "demo"
         assert file.attrs["sample_rate"] == 22050
         assert bool(file.attrs["complete"]) is True
-        assert set(json.loads(file.attrs["views"])) == set(VIEWS)
+        assert set(json.loads(file.attrs["views"])) == set(paper_views())
         assert "librosa" in json.loads(file.attrs["software"])
         assert file["classes"].asstr()[()].tolist() == list(demo_index.classes[:3])
         assert set(file["clips"]) == {"id", "label", "fold", "split", "source", "samples"}
-        for view in VIEWS:
+        for view in paper_views():
             values, offsets = file[f"views/{view}/values"], file[f"views/{view}/offsets"]
             assert offsets.dtype == np.int64 and len(offsets) == 61
             assert offsets[0] == 0 and offsets[-1] == len(values)
@@ -47,7 +47,7 @@ def test_values_are_the_views_of_the_files(tiny_store: Store, demo_index: Index)
         waveform, rate = soundfile.read(path, dtype="float32")
         expected = extract(waveform, rate)
         assert tiny_store.samples[row] == len(waveform)
-        for view in VIEWS:
+        for view in paper_views():
             begin, end = tiny_store.offsets[view][row : row + 2]
             np.testing.assert_array_equal(tiny_store.values[view][begin:end], expected[view])
 
@@ -56,7 +56,7 @@ def test_loading_does_not_copy_the_values(tiny_store: Store) -> None:
     size = tiny_store.path.stat().st_size
     tracemalloc.start()
     store = Store(tiny_store.path)
-    total = sum(float(store.values[view][::100].sum()) for view in VIEWS)
+    total = sum(float(store.values[view][::100].sum()) for view in paper_views())
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert np.isfinite(total)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from data_prep.datasets.base import Index
+from data_prep.datasets import DATASETS, Index
 
 SCENES = ("beach", "bus", "cafe/restaurant")
 GENRES = ("blues", "jazz", "rock")
@@ -20,7 +20,10 @@ def table(dataset: str, index: Index) -> SimpleNamespace:
     """What a store of the index would say of its clips."""
     names = {"labels": "label", "folds": "fold", "sources": "source", "splits": "split"}
     columns = {name: np.array([getattr(clip, of) for clip in index.clips]) for name, of in names.items()}
-    return SimpleNamespace(path="store.h5", dataset=dataset, classes=list(index.classes), **columns)
+    declared = next(each for each in DATASETS.values() if f"{dataset}_".startswith(f"{each.name}_"))
+    return SimpleNamespace(
+        path="store.h5", dataset=dataset, classes=list(index.classes), about=declared.about({}), **columns
+    )
 
 
 def write_tone(path: Path, rate: int = 22050, samples: int = 40_000, channels: int = 1, **options) -> None:

@@ -1,13 +1,18 @@
-"""What every dataset module gives: where its clips are, their labels, folds and sources, and its archives."""
+"""What every dataset declares: where its clips are, their labels, folds and sources, its archives and options."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import argparse
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from data_prep.audio import SUFFIXES
-from multiview.errors import InputError
+from multiview.store import About
+from multiview.support.errors import InputError
+from multiview.support.registry import Registry
+from multiview.views import SAMPLE_RATES
 
 
 @dataclass(frozen=True)
@@ -57,89 +62,131 @@ class Source:
     non_commercial: bool = False
 
 
-def require_folder(audio: Path | None) -> Path:
-    """The folder with the dataset.
+@dataclass(frozen=True)
+class Option:
+    """What a dataset can be asked for beside the clips themselves.
 
-    Raises
-    ------
-    InputError
-        If none was named, or it does not exist.
-    """
-    if audio is None:
-        raise InputError("expected --audio DIR, the folder with the sound files")
-    if not audio.is_dir():
-        raise InputError(f"expected a folder of sound files, found none at {audio}; check --audio")
-    return audio
-
-
-def entry(folder: Path, name: str) -> Path | None:
-    """The file or folder `name` in `folder`, whatever the case of its letters."""
-    children = _children(folder)
-    return next((child for child in children if child.name == name), None) or next(
-        (child for child in children if child.name.lower() == name.lower()), None
-    )
-
-
-def _children(folder: Path) -> list[Path]:
-    """What is in a folder; nothing if it is none, or closed to us, as `lost+found` of a disk is."""
-    try:
-        return sorted(folder.iterdir())
-    except (NotADirectoryError, FileNotFoundError, PermissionError):
-        return []
-
-
-def find_folders(root: Path, accept: Callable[[Path], object]) -> list[Path]:
-    """The folders that `accept`, from the first level that has any: `root` or up to three below it."""
-    level = [root]
-    for _ in range(4):
-        if accepted := [folder for folder in level if accept(folder)]:
-            return accepted
-        level = [
-            child
-            for folder in level
-            for child in _children(folder)
-            if child.is_dir() and not child.name.startswith(".")
-        ]
-    return []
-
-
-def sound_files(folder: Path) -> list[Path]:
-    """Files below `folder` whose suffix names a sound format, in order, without hidden ones."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-
-
-class SoundFiles:
-    """The sound files below a folder by the names that a dataset's tables give them.
-
-    The case of letters does not matter, nor the format: a table's `a.wav` finds `A.flac`, too.
+    Parameters
+    ----------
+    flag : str
+        On the command line, `--without-faulty`; the index function takes it as `without_faulty`.
+    help : str
+        A few words on it.
+    keywords : mapping
+        Keywords of `ArgumentParser.add_argument`.
+    variant : bool
+        Whether it takes other clips to other folds than the paper: the store then names it with the dataset.
+    replaces_audio : bool
+        Whether the dataset can be found by it, without --audio.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        paths = sound_files(folder) if folder.is_dir() else []
-        self._by_name = {path.name.lower(): path for path in paths}
-        self._by_stem = {path.stem.lower(): path for path in paths}
+    flag: str
+    help: str
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    variant: bool = False
+    replaces_audio: bool = False
 
-    def find(self, name: str) -> Path:
-        """Path of the file that a table calls `name`; where it would be if it is missing."""
-        name = Path(name).name
-        found = self._by_name.get(name.lower()) or self._by_stem.get(Path(name).stem.lower())
-        return found or self.folder / name
+    @property
+    def name(self) -> str:
+        """The argument of the index function."""
+        return self.flag.removeprefix("--").replace("-", "_")
 
 
-def stratified_folds(labels: Sequence[int], folds: int, seed: int) -> list[int]:
-    """A fold from 1 to `folds` for each clip, every class spread evenly over them."""
-    from sklearn.model_selection import StratifiedKFold  # takes a second to load, which workers need not
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset: all that is known about it.
 
-    drawn = [0] * len(labels)
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    for fold, (_, rows) in enumerate(splitter.split(labels, labels), start=1):
-        for row in rows:
-            drawn[row] = fold
-    return drawn
+    Parameters
+    ----------
+    name, label : str
+        On the command line and in files, and for people.
+    summary : str
+        A sentence for `--help`.
+    sample_rate : int
+        In Hz, of the store unless the user asks for another.
+    index : callable
+        `index(audio: Path | None, **options) -> Index`, which lists the clips and reads no sound.
+    options : sequence of Option
+        What only this dataset can be asked for.
+    source : Source, optional
+        Where it is published, and on what terms.
+    epochs, validation_sources
+        E of Sec. 3.1.3, and the sources of each class that validate: a number, or a share of those there are.
+    paper : bool
+        Whether it is one of the paper's three.
+    preset, folds : str, optional
+        What `multiview reproduce` takes by default.
+    synthesised : bool
+        Whether `index` makes the sounds itself, by default beside the store.
+    """
+
+    name: str
+    label: str
+    summary: str
+    sample_rate: int
+    index: Callable[..., Index]
+    options: Sequence[Option] = ()
+    source: Source | None = None
+    epochs: int = 1500
+    validation_sources: int | float = 0.1
+    paper: bool = False
+    preset: str | None = None
+    folds: str | None = None
+    synthesised: bool = False
+
+    def __post_init__(self) -> None:
+        def check(fits: bool, name: str, expected: str, found: object) -> None:
+            if not fits:
+                raise InputError(f"dataset {self.name}: field {name}: expected {expected}, found {found!r}; mend it")
+
+        rates = " or ".join(map(str, SAMPLE_RATES))
+        check(self.name != "all", "name", "another, as `all` means the paper's three", self.name)
+        check(self.sample_rate in SAMPLE_RATES, "sample_rate", f"{rates} Hz", self.sample_rate)
+        check(callable(self.index), "index", "a function", self.index)
+        check(isinstance(self.epochs, int) and self.epochs > 0, "epochs", "a whole number from 1", self.epochs)
+        share = self.validation_sources
+        check(share >= 1 if isinstance(share, int) else 0 < share < 1, "validation_sources", "a number or share", share)
+        taken = inspect.signature(self.index).parameters
+        for option in self.options:
+            check(option.flag.startswith("--"), "options", "a flag that begins with --", option.flag)
+            check(option.name in taken, "options", f"that index takes {option.name}", list(taken))
+
+    def stored_name(self, options: Mapping[str, Any]) -> str:
+        """What its store says as its name: with the variants among `options`, it is another protocol."""
+        return "_".join([self.name, *self.variants(options)])
+
+    def about(self, options: Mapping[str, Any]) -> About:
+        """What travels with its store."""
+        source = self.source
+        return About(
+            label=" ".join([self.label, *(name.replace("_", " ") for name in self.variants(options))]),
+            epochs=self.epochs,
+            validation_sources=self.validation_sources,
+            page=source.page if source else "",
+            licence=source.licence if source else "",
+            non_commercial=bool(source and source.non_commercial),
+            synthesised=self.synthesised,
+        )
+
+    def variants(self, options: Mapping[str, Any]) -> list[str]:
+        """Those of `options` that make another protocol, in the order of their declaration."""
+        return [option.name for option in self.options if option.variant and option.name in options]
+
+
+DATASETS: Registry[Dataset] = Registry("dataset")
+
+
+def whole(least: int = 0) -> Callable[[str], int]:
+    """For `Option.keywords` and the like: the type of a whole number of at least `least`."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, found {text}")
+        return int(text)
+
+    return number
+
+
+def seed_option(of: str) -> Option:
+    """`--seed N`, in whatever is drawn."""
+    return Option("--seed", f"{of} (0)", {"type": whole(), "metavar": "N"})

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_prep.datasets.base import Archive, ClipFile, Index, SoundFiles, Source, entry, find_folders, require_folder
-from multiview.errors import InputError
+from data_prep.datasets.base import DATASETS, Archive, ClipFile, Dataset, Index, Option, Source
+from data_prep.datasets.finding import SoundFiles, entry, find_folders, require_folder
+from multiview.support.errors import InputError
 
-SAMPLE_RATE = 44100
 DEVELOPMENT_FOLDS = range(1, 5)
 DEVELOPMENT_CLIPS, EVALUATION_CLIPS = 1170, 390
 
@@ -72,7 +72,7 @@ def _setup(folder: Path, name: str) -> Path | None:
     return entry(setup, name) if setup and setup.is_dir() else None
 
 
-def _read(table: Path) -> list[tuple[str, str]]:
+def _read(table: Path | None) -> list[tuple[str, str]]:
     """Rows of a table of file and scene, separated by a tab.
 
     Raises
@@ -80,6 +80,7 @@ def _read(table: Path) -> list[tuple[str, str]]:
     InputError
         If it is empty or has other columns.
     """
+    assert table  # the folder is found by it
     try:
         rows = pd.read_csv(table, sep="\t", header=None, usecols=[0, 1], names=["file", "scene"], dtype=str)
     except (ValueError, UnicodeDecodeError) as error:
@@ -161,3 +162,24 @@ def index(audio: Path | None, development_folds: bool = False) -> Index:
         for path in [files[root].find(name)]
     ]
     return Index(classes, clips, DEVELOPMENT_CLIPS + (0 if development_folds else EVALUATION_CLIPS))
+
+
+DATASETS.register(
+    Dataset(
+        name="dcase2016",
+        label="DCASE2016",
+        summary="TUT Acoustic Scenes 2016: 1,560 clips of 30 s in 15 scenes, tested on the evaluation set.",
+        sample_rate=44100,
+        index=index,
+        options=(
+            Option(
+                "--development-folds",
+                "test on the development set's four folds",
+                {"action": "store_true"},
+                variant=True,
+            ),
+        ),
+        source=SOURCE,
+        paper=True,
+    )
+)

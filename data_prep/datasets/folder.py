@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
-from data_prep.datasets.base import ClipFile, Index, require_folder, sound_files, stratified_folds
-from multiview.errors import InputError
+from data_prep.datasets.base import DATASETS, ClipFile, Dataset, Index, Option, seed_option, whole
+from data_prep.datasets.finding import require_folder, stratified_folds
+from multiview.audio import sound_files
+from multiview.support.errors import InputError
 
-SAMPLE_RATE = 44100
 FOLDS = 5
 DRAWS = 100
 SPLITS = ("development", "evaluation")
@@ -117,6 +117,8 @@ def _draw(rows: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
         )
     if rows["source"].is_unique:
         return np.array(stratified_folds(rows["label"], folds, seed))
+    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to load, which workers need not
+
     # With whole sources, a draw may leave a class out of a fold: then another one.
     for attempt in range(DRAWS):
         drawn = np.zeros(len(rows), np.int64)
@@ -176,3 +178,24 @@ def index(audio: Path | None, folds: int | None = None, seed: int | None = None,
         for row, fold, inside in zip(rows.itertuples(), numbers, development, strict=True)
     ]
     return Index(classes, clips)
+
+
+DATASETS.register(
+    Dataset(
+        name="folder",
+        label="own sounds",
+        summary="Your own sounds, one sub-folder a class, or a table of them.",
+        sample_rate=44100,
+        index=index,
+        options=(
+            Option(
+                "--csv",
+                "a table with path,label[,fold,source,split] of each clip",
+                {"type": Path, "metavar": "FILE"},
+                replaces_audio=True,
+            ),
+            Option("--folds", f"folds to draw ({FOLDS})", {"type": whole(), "metavar": "N"}),
+            seed_option("of the folds"),
+        ),
+    )
+)

@@ -12,20 +12,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from data_prep.datasets.base import (
-    Archive,
-    ClipFile,
-    Index,
-    Source,
-    entry,
-    find_folders,
-    require_folder,
-    sound_files,
-    stratified_folds,
-)
-from multiview.errors import InputError
+from data_prep.datasets.base import DATASETS, Archive, ClipFile, Dataset, Index, Option, Source, seed_option
+from data_prep.datasets.finding import entry, find_folders, require_folder, stratified_folds
+from multiview.audio import sound_files
+from multiview.support.errors import InputError
 
-SAMPLE_RATE = 22050
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 FOLDS = 10
 SOURCE = Source(
@@ -113,3 +104,25 @@ def index(audio: Path | None, seed: int = 0, without_faulty: bool = False) -> In
         clips = [clip for clip in clips if clip.source not in FAULTY_CLIPS]
         published -= len(FAULTY_CLIPS)
     return Index(classes, clips, published)
+
+
+DATASETS.register(
+    Dataset(
+        name="gtzan",
+        label="GTZAN",
+        summary="1,000 clips of 30 s in 10 genres of music, ten stratified folds drawn with a seed.",
+        sample_rate=22050,
+        index=index,
+        options=(
+            Option(
+                "--without-faulty",
+                f"leave out {len(FAULTY_CLIPS)} faulty clips",
+                {"action": "store_true"},
+                variant=True,
+            ),
+            seed_option("of the folds"),
+        ),
+        source=SOURCE,
+        paper=True,
+    )
+)

@@ -20,18 +20,16 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-import scipy.fft
 
-from data_prep.datasets.base import ClipFile, Index
+from data_prep.datasets import ClipFile, Index
 from data_prep.extraction import Parts
 from data_prep.prepare import prepare
+from multiview import views
 from multiview.audio import decode, read_audio, sound_files, to_rate
 from multiview.support.files import replacing
-from multiview.views import MEL, SAMPLE_RATES, extract, geometry
 from multiview.views.base import decibels
 from multiview.views.cqt import cqt
-from multiview.views.extraction import padded
-from multiview.views.spectrogram import fft_size, frame_filters, hann
+from multiview.views.spectrogram import frame_filters, frame_grid, power_spectrum
 
 
 @contextmanager
@@ -71,7 +69,7 @@ def seconds(function: Callable, *arguments: object) -> float:
 
 def stages(paths: list[Path], rate: int, folder: Path) -> dict[str, float]:
     """Milliseconds a second of audio of each stage of one job, in turn for every clip."""
-    grid, spent, duration = MEL.grid(rate), {}, 0.0
+    size, grid, spent, duration = views.geometry(rate), frame_grid(rate), {}, 0.0
 
     def timed(stage: str, function: Callable, *arguments: object):
         begin = time.perf_counter()
@@ -79,22 +77,17 @@ def stages(paths: list[Path], rate: int, folder: Path) -> dict[str, float]:
         spent[stage] = spent.get(stage, 0.0) + time.perf_counter() - begin
         return result
 
-    extract(read_audio(paths[0], rate), rate)  # computes the filters
+    views.extract(read_audio(paths[0], rate), rate)  # computes the filters
     for path in paths:
         samples, own_rate = timed("read", decode, path)
         waveform = timed("resample", to_rate, samples, own_rate, rate)
-        waveform = padded(waveform, geometry(rate).segment_samples)
+        waveform = np.pad(waveform, (0, max(0, size.segment_samples - len(waveform))))
         duration += len(waveform) / rate
         frames = np.lib.stride_tricks.sliding_window_view(waveform, grid.window)[:: grid.hop]
-        window = hann(grid.window)
-        spectrum = timed("STFT", lambda f=frames, w=window: scipy.fft.rfft(f * w, n=fft_size(rate), axis=1))
-        filters = frame_filters(rate)
-        timed(
-            "mel and gammatone filters",
-            lambda s=spectrum, f=filters: decibels((np.square(s.real) + np.square(s.imag)) @ f),
-        )
+        power = timed("STFT", power_spectrum, frames, rate)
+        timed("mel and gammatone filters", lambda p=power: decibels(p @ frame_filters(rate)))
         timed("CQT", cqt, waveform, rate)
-        features = extract(waveform, rate)
+        features = views.extract(waveform, rate)
         with replacing(folder / "part.npz") as temporary:
             timed("write", lambda t=temporary, f=features: np.savez(t, **f))
     return {stage: 1000 * value / duration for stage, value in spent.items()}
@@ -105,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = Path(os.environ.get("MULTIVIEW_DATA", Path(__file__).parents[3] / "shared" / "data"))
     parser.add_argument("--audio", type=Path, default=data / "esc10", metavar="DIR")
-    parser.add_argument("--sample-rate", type=int, default=44100, choices=sorted(SAMPLE_RATES))
+    parser.add_argument("--sample-rate", type=int, default=44100, choices=sorted(views.SAMPLE_RATES))
     parser.add_argument("--jobs", type=int, default=2, metavar="N")
     parser.add_argument("--clips", type=int, metavar="N", help="only so many, evenly spaced")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="of which the best counts")
