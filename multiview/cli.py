@@ -211,7 +211,7 @@ def _export_options(command: Parser) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     _import_keras()
-    from multiview.export import export
+    from multiview.export.savedmodel import export
 
     print(export(args.run, args.to))
 

@@ -132,8 +132,7 @@ def draw(path: Path, title: str, predictor: Predictor, spectrogram: Strip, answe
     spectrogram, answers : Strip
         Mel frames, and probabilities of all classes every `hop` samples.
     """
-    import matplotlib
-    from matplotlib.figure import Figure  # without pyplot, there is no window and nothing to close
+    from multiview.support.plots import plt, save  # answers without a picture need no matplotlib
 
     rate, grid = predictor.sample_rate, MEL.grid(predictor.sample_rate)
     frames, probabilities = spectrogram.image(), answers.image()
@@ -143,19 +142,18 @@ def draw(path: Path, title: str, predictor: Predictor, spectrogram: Strip, answe
         extent = (first / rate, (first + len(image) * step) / rate, image.shape[1] - 0.5, -0.5)
         return axes.imshow(image.T, aspect="auto", interpolation="nearest", extent=extent, **options)
 
-    with matplotlib.rc_context({"text.parse_math": False}), replacing(path) as temporary:  # names may be anything
-        figure = Figure(figsize=(12, 3.2 + 0.25 * len(shown)), layout="constrained")
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, max(1.2, 0.35 * len(shown))))
-        top, step = float(frames.max()), grid.hop * spectrogram.merged
-        levels = {"cmap": "magma", "vmin": top - DYNAMICS_DB, "vmax": top}
-        shades = show(above, frames, (grid.window - grid.hop) / 2, step, **levels)
-        above.invert_yaxis()
-        above.set(ylabel="mel band", title=title)
-        figure.colorbar(shades, ax=above, label="dB", pad=0.01)
-        # Around the middle of each segment.
-        middle, levels = (RAW.grid(rate).segment - hop) / 2, {"cmap": "viridis", "vmin": 0, "vmax": 1}
-        shades = show(below, probabilities[:, shown], middle, hop * answers.merged, **levels)
-        below.set_yticks(range(len(shown)), [predictor.classes[index].replace("_", " ") for index in shown])
-        below.set(xlabel="seconds", xlim=(0, (grid.window + len(frames) * step) / rate))
-        figure.colorbar(shades, ax=below, label="probability", pad=0.01)
-        figure.savefig(temporary, dpi=150, bbox_inches="tight")
+    figure = plt.figure(figsize=(12, 3.2 + 0.25 * len(shown)), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, max(1.2, 0.35 * len(shown))))
+    top, step = float(frames.max()), grid.hop * spectrogram.merged
+    levels = {"cmap": "magma", "vmin": top - DYNAMICS_DB, "vmax": top}
+    shades = show(above, frames, (grid.window - grid.hop) / 2, step, **levels)
+    above.invert_yaxis()
+    above.set(ylabel="mel band", title=title)
+    figure.colorbar(shades, ax=above, label="dB", pad=0.01)
+    # Around the middle of each segment.
+    middle, levels = (RAW.grid(rate).segment - hop) / 2, {"cmap": "viridis", "vmin": 0, "vmax": 1}
+    shades = show(below, probabilities[:, shown], middle, hop * answers.merged, **levels)
+    below.set_yticks(range(len(shown)), [predictor.classes[index].replace("_", " ") for index in shown])
+    below.set(xlabel="seconds", xlim=(0, (grid.window + len(frames) * step) / rate))
+    figure.colorbar(shades, ax=below, label="probability", pad=0.01)
+    save(figure, path)
