@@ -60,8 +60,9 @@ def try_views(sample_rate: int, views: Sequence[str]) -> None:
     """
     own = [view for view in views if not VIEWS[view].paper]
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * sample_rate)
-    for view in own:
-        extract_views(np.pad(noise, (0, sample_rate)), sample_rate, [view])
+    with np.errstate(all="ignore"):
+        for view in own:
+            extract_views(np.pad(noise, (0, sample_rate)), sample_rate, [view])
 
 
 def extract_part(
@@ -120,7 +121,6 @@ class Parts:
             print(f"{len(clips) - len(todo)} of {len(clips)} clips are extracted already", file=sys.stderr)
         if not todo:
             return {}
-        try_views(self.sample_rate, self.views)
         one = joblib.delayed(
             functools.partial(
                 extract_part, sample_rate=self.sample_rate, views=self.views, needed=tuple(plugins.given())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from data_prep.checks import already_prepared, check_index, check_unreadable, no
 from data_prep.datasets import DATASETS, Dataset, Index
 from data_prep.datasets.finding import require_folder
 from data_prep.download import download
-from data_prep.extraction import Parts
+from data_prep.extraction import Parts, try_views
 from multiview.store import About, Clip, Store, write_store
 from multiview.support.errors import InputError, exit_status
 from multiview.support.files import leftovers, locked
@@ -62,6 +63,7 @@ def prepare(
     if already_prepared(store, dataset, sample_rate, index, views):
         parts.remove()  # those that a call killed at its very end left
         return
+    try_views(sample_rate, views)
     if index.published not in (None, len(index.clips)):
         print(f"note: {dataset} is published with {index.published} clips, found {len(index.clips)}", file=sys.stderr)
     unreadable = parts.extract(index.clips, jobs, cluster)
@@ -161,6 +163,7 @@ def plan(args: argparse.Namespace) -> dict:
         file = options.get(option.name)
         if isinstance(file, Path) and not file.is_file():
             raise InputError(f"expected a table at {file}, found no file; check {option.flag}")
+    try_views(args.sample_rate or dataset.sample_rate, args.views or ())
     there = bool(args.store) and already_prepared(args.store, name, args.sample_rate, None, args.views)
     if not args.download and not dataset.synthesised and (_sounds_named(args) or (args.store and not there)):
         check_index(name, dataset.index(audio, **options))
@@ -172,7 +175,7 @@ def plan(args: argparse.Namespace) -> dict:
         "preset": dataset.preset,
         "folds": dataset.folds,
         "paper": dataset.paper,
-        "audio": str(audio.absolute()) if audio else None,
+        "audio": os.path.abspath(audio) if audio else None,
     }
 
 

@@ -13,9 +13,9 @@ import soundfile
 from data_prep import inspection
 from data_prep import prepare as command
 from data_prep.datasets.base import ClipFile, Index
-from data_prep.views import GEOMETRIES, VIEWS
-from multiview.segments import cut
+from multiview.segments import Segments, cut
 from multiview.store import Store
+from multiview.views import SAMPLE_RATES, VIEWS, Excerpt, paper_views
 
 RATE = 22050
 
@@ -82,7 +82,10 @@ def test_classes_may_be_called_anything(rng: np.random.Generator, tmp_path: Path
             (tmp_path / "sounds" / name).mkdir(parents=True, exist_ok=True)
             soundfile.write(tmp_path / "sounds" / name / f"{number}.wav", rng.uniform(-0.1, 0.1, RATE), RATE)
     store = str(tmp_path / "s.h5")
-    assert command.main(["folder", "--audio", str(tmp_path / "sounds"), "--store", store, "--folds", "2"]) == 0
+    assert (
+        command.main(["folder", "--audio", str(tmp_path / "sounds"), "--store", store, "--folds", "2", "--jobs", "1"])
+        == 0
+    )
     assert command.main(["--inspect", store]) == 0
     counts = inspection.clips_per_class_and_fold(inspection.clip_table(Store(store)))
     assert counts["all"].tolist() == [2, 2, 2, 2, 8]
@@ -96,26 +99,26 @@ def test_folds_come_in_order_and_evaluation_last() -> None:
 
 def test_ranges_of_views_are_those_of_the_values(tiny_store: Store) -> None:
     table = inspection.view_table(tiny_store)
-    for view in VIEWS:
+    for view in paper_views():
         values = tiny_store.values[view].astype(np.float64) / (32768 if view == "raw" else 1)
         expected = [values.min(), values.mean(), values.std(), values.max()]
         np.testing.assert_allclose(table.loc[view, ["min", "mean", "std", "max"]].astype(float), expected, rtol=1e-4)
     assert (table["not finite"] == 0).all()
 
 
-@pytest.mark.parametrize("rate", GEOMETRIES)
+@pytest.mark.parametrize("rate", SAMPLE_RATES)
 @pytest.mark.parametrize("start", [0, 5000, 12_345])
 def test_lines_bound_what_a_segment_takes(rate: int, start: int) -> None:
     """The steps that lie wholly between the lines are those that `cut` takes."""
-    size, samples = GEOMETRIES[rate], 3 * rate
-    for view in VIEWS:
-        steps = np.arange(size.frames(view, samples))
-        offsets = {view: np.array([0, len(steps)])}
-        taken = cut({view: steps}, offsets, size, [view], np.array([0]), np.array([start]))[view].ravel()
-        taken = np.rint(taken * (32768 if view == "raw" else 1))
-        begin, end = inspection._span(view, size, start)
-        firsts = steps * size.view_hop(view)
-        lasts = firsts + {"raw": 1, "cqt": 0}.get(view, size.window)
+    for view in paper_views():
+        grid = VIEWS[view].grid(rate)
+        steps = np.arange(grid.frames(3 * rate))
+        clip = Excerpt(rate, {view: steps}, offset=0, begin=0, end=0, final=True)
+        taken = cut(clip, Segments(np.array([0]), np.array([start])), [view])[view].ravel()
+        taken = np.rint(taken / VIEWS[view].scale)
+        begin, end = inspection.segment_bounds(grid, rate, start)
+        firsts = steps * grid.hop
+        lasts = firsts + {"raw": 1, "cqt": 0}.get(view, rate // 25)
         inside = (firsts >= begin * rate - 0.5) & (lasts <= end * rate + 0.5)
         np.testing.assert_array_equal(steps[inside], taken)
 
@@ -127,6 +130,22 @@ def test_picture_has_a_panel_for_each_class_and_view(tiny_store: Store, tmp_path
     # Spectrograms differ between classes: a rising chirp is not a falling one.
     left, middle = (image[:, int(image.shape[1] * at) :][:, :150] for at in (0.1, 0.42))
     assert np.abs(left - middle).mean() > 0.02
+
+
+def test_store_without_waveforms_says_what_it_cannot_tell(
+    faulty: Store, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    clips = [
+        ClipFile(faulty.path.parent / clip.id, clip.id, clip.label, clip.source, clip.fold) for clip in faulty.clips()
+    ]
+    store = tmp_path / "s.h5"
+    command.prepare("folder", Index(["even", "odd"], clips), store, RATE, views=["cqt"])
+    assert command.main(["--inspect", str(store)]) == 0
+    text = capsys.readouterr().out
+    assert "silent, clipped and equal clips: not known, the store holds no raw" in text.splitlines()
+    assert "shorter than a segment (padded with silence): 1: short.wav" in text.splitlines()
+    assert list(inspection.view_table(Store(store)).index) == ["cqt"]
+    assert matplotlib.image.imread(tmp_path / "views.png").std() > 0.1
 
 
 def test_inspect_stands_alone(tiny_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
