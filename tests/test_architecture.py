@@ -39,7 +39,7 @@ LIGHT = {
     "from multiview.cli import main; main(['evaluate', 'none'])": HEAVY,
     "from multiview.cli import main; main(['grid', 'none.h5', '--results', 'r', '--preset', 'demo'])": HEAVY,
     "from multiview.cli import main; main(['report', 'none'])": ("tensorflow", "keras", "librosa", "spafe"),
-    "from data_prep.prepare import main; main(['--help'])": HEAVY,
+    "from data_prep.prepare import main; main(['--help'])": ("tensorflow", "keras", "librosa", "spafe", "matplotlib"),
     "from data_prep.prepare import main; main(['demo', '--plan'])": ("tensorflow", "keras", "librosa", "matplotlib"),
 }
 

@@ -2,6 +2,7 @@
 
 from data_prep.datasets import esc10, esc50, dcase2016, gtzan, folder, demo  # isort: skip  the order of lists
 from data_prep.datasets.base import DATASETS, Archive, ClipFile, Dataset, Index, Option, Source
+from data_prep.datasets.finding import require_folder
 
 __all__ = [
     "DATASETS",
@@ -17,4 +18,5 @@ __all__ = [
     "esc50",
     "folder",
     "gtzan",
+    "require_folder",
 ]

@@ -100,12 +100,12 @@ class Dataset:
     ----------
     name, label : str
         On the command line and in files, and for people.
-    summary : str
-        A sentence for `--help`.
     sample_rate : int
         In Hz, of the store unless the user asks for another.
     index : callable
         `index(audio: Path | None, **options) -> Index`, which lists the clips and reads no sound.
+    summary : str
+        A sentence for `--help`.
     options : sequence of Option
         What only this dataset can be asked for.
     source : Source, optional
@@ -122,9 +122,9 @@ class Dataset:
 
     name: str
     label: str
-    summary: str
     sample_rate: int
     index: Callable[..., Index]
+    summary: str = ""
     options: Sequence[Option] = ()
     source: Source | None = None
     epochs: int = 1500
@@ -155,8 +155,9 @@ class Dataset:
         """What its store says as its name: with the variants among `options`, it is another protocol."""
         return "_".join([self.name, *self.variants(options)])
 
-    def about(self, options: Mapping[str, Any]) -> About:
-        """What travels with its store."""
+    def about(self, options: Mapping[str, Any] | None = None) -> About:
+        """What travels with its store, made with `options`."""
+        options = options or {}
         source = self.source
         return About(
             label=" ".join([self.label, *(name.replace("_", " ") for name in self.variants(options))]),
