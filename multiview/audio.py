@@ -24,6 +24,17 @@ class AudioError(Exception):
     """A sound file that gives no usable waveform; the message says why."""
 
 
+def sound_files(folder: Path) -> list[Path]:
+    """Files below `folder` whose suffix names a sound format, in order, without hidden ones."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
 def check_rate(rate: float) -> None:
     """Refuse a rate, in Hz, that no sound has.
 
@@ -149,14 +160,3 @@ def read_audio(path: str | Path, sample_rate: int) -> np.ndarray:
         or absurdly large samples.
     """
     return to_rate(*decode(path), sample_rate)
-
-
-def sound_files(folder: Path) -> list[Path]:
-    """Files below `folder` whose suffix names a sound format, in order, without hidden ones."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
