@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import lzma
 import os
@@ -72,32 +73,6 @@ def fetch(archive: Archive, folder: Path, source: Source) -> Path:
     """
     path = folder / archive.name
     by_hand = f"get {archive.name} from {source.page} or from someone who has it, put it into {folder}, and repeat"
-    part = path.with_name(f"{path.name}.part")
-
-    def refused(error: requests.RequestException) -> InputError:
-        return InputError(f"{archive.url} does not deliver ({' '.join(str(error).split())}); {by_hand}")
-
-    def download(url: str, target: str, _: object) -> None:
-        try:
-            if part.exists() and pooch.file_hash(part, alg="md5") == archive.md5:
-                os.replace(part, target)  # a call was killed between the last byte and here
-            else:
-                _download(url, target, part)
-        except requests.HTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
-            if status >= 500 or status in TRY_AGAIN:
-                raise
-            raise refused(error) from error  # asking again would not help
-        found = pooch.file_hash(target, alg="md5")
-        if found != archive.md5:
-            # Kept, for it may be good: servers pack anew what they offer.
-            kept = path.with_name(f"{path.name}.unchecked")
-            os.replace(target, kept)
-            raise InputError(
-                f"{url}: expected MD5 {archive.md5}, found {found}; look at {kept}: if it is what you want, "
-                f"unpack it into {folder.parent} and repeat; otherwise delete it and {by_hand}"
-            )
-
     if path.exists() and (found := pooch.file_hash(path, alg="md5")) != archive.md5:
         raise InputError(
             f"{path}: expected MD5 {archive.md5}, found {found}; delete it to download it again, or {by_hand}"
@@ -110,9 +85,38 @@ def fetch(archive: Archive, folder: Path, source: Source) -> Path:
         retry_if_failed=RETRIES,
     )
     try:
-        return Path(registry.fetch(archive.name, downloader=download))
+        downloader = functools.partial(_checked_download, archive=archive, path=path, by_hand=by_hand)
+        return Path(registry.fetch(archive.name, downloader=downloader))
     except requests.RequestException as error:
-        raise refused(error) from error
+        raise _refused(archive, error, by_hand) from error
+
+
+def _refused(archive: Archive, error: requests.RequestException, by_hand: str) -> InputError:
+    return InputError(f"{archive.url} does not deliver ({' '.join(str(error).split())}); {by_hand}")
+
+
+def _checked_download(url: str, target: str, _: object, archive: Archive, path: Path, by_hand: str) -> None:
+    """What Pooch calls to fetch `url` into `target`, a temporary name; it tries again on the errors of requests."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        if part.exists() and pooch.file_hash(part, alg="md5") == archive.md5:
+            os.replace(part, target)  # a call was killed between the last byte and here
+        else:
+            _download(url, target, part)
+    except requests.HTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        if status >= 500 or status in TRY_AGAIN:
+            raise
+        raise _refused(archive, error, by_hand) from error  # asking again would not help
+    found = pooch.file_hash(target, alg="md5")
+    if found != archive.md5:
+        # Kept, for it may be good: servers pack anew what they offer.
+        kept = path.with_name(f"{path.name}.unchecked")
+        os.replace(target, kept)
+        raise InputError(
+            f"{url}: expected MD5 {archive.md5}, found {found}; look at {kept}: if it is what you want, "
+            f"unpack it into {path.parent.parent} and repeat; otherwise delete it and {by_hand}"
+        )
 
 
 @dataclass(frozen=True)
