@@ -110,6 +110,6 @@ def test_python_from_prepare_to_the_callback(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("240 [") and lines[1] == "(199, 64)"
+    assert lines[0].startswith("240 [") and lines[1] == "(99, 64)"
     assert "'self_ensemble'" in lines[2] and "(6,)" in lines[4]
     assert lines[-2] == "(4, 6)" and "'multiview': 0." in lines[-1]

@@ -162,6 +162,7 @@ def test_copy_for_any_device(single: Run) -> None:
 def test_graph_at_44100_hz(rng: np.random.Generator) -> None:
     """All views in one graph at the other rate, on lengths of 1, 2 and 3 segments, as outside of the graph."""
     statistics = {view: (rng.uniform(-60, -20, 64), rng.uniform(5, 20, 64)) for view in paper_views()[:3]}
+    keras.utils.set_random_seed(0)
     network, classes, size = build_network("concat", 3, 44100, 1 / 32, statistics), ["a", "b", "c"], geometry(44100)
     # Larger weights, so that the answers differ from sound to sound.
     for weights in network.trainable_weights:
@@ -171,7 +172,8 @@ def test_graph_at_44100_hz(rng: np.random.Generator) -> None:
     answers = []
     for samples in (size.segment_samples, 95_001, 140_000):
         waveforms = (0.2 * rng.standard_normal((2, samples))).astype(np.float32)
-        waveforms[1] = np.sin(np.arange(samples) * rng.uniform(0.01, 0.3))
+        # Beside the tone some noise: what is 80 dB below the rest is rounding, and no view's matter.
+        waveforms[1] = np.sin(np.arange(samples) * rng.uniform(0.01, 0.3)) / 2 + waveforms[0] / 10
         found = serve(waveforms=tf.constant(waveforms))["multiview"].numpy()
         wanted = [live.predict(waveform, 44100).probabilities for waveform in waveforms]
         np.testing.assert_allclose(found, wanted, atol=1e-4)

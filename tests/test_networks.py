@@ -7,11 +7,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from keras import ops
-
 from data_prep.views import VIEWS, geometry
-from multiview.layers import AttentionPooling
+from keras import ops
 from multiview.names import BRANCHES, SYSTEMS
+
+from multiview.layers import AttentionPooling
 from multiview.networks import build_network
 
 CLASSES = 10

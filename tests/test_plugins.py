@@ -37,7 +37,7 @@ def plugin(folder: Path, text: str, name: str = "own.py") -> str:
     [
         ("import nowhere", "expected a module that imports, found ModuleNotFoundError: No module named 'nowhere'"),
         ("x = (", "expected a module that imports, found SyntaxError"),
-        ("x = 1", "expected that it registers view, system"),
+        ("x = 1", "expected that it registers a view, dataset, backbone"),
         (VIEW.format(name="mel", bands=9, dtype="float32"), "field name of a view: expected a new name, found 'mel'"),
         (VIEW.format(name="a b", bands=9, dtype="float32"), "field name of a view: expected letters, digits and _"),
         (VIEW.format(name="concat", bands=9, dtype="float32"), "view concat: field name: expected another than"),
@@ -61,7 +61,7 @@ def test_plugins_that_do_not_fit_are_one_line_and_leave_nothing(
 @pytest.mark.parametrize(
     ("bands", "dtype", "message"),
     [
-        (7, "float32", r"view own: field bands: expected values \[99, 7\], found \[99, 9\]"),
+        (7, "float32", r"view own: field bands: expected values \[149, 7\], found \[149, 9\]"),
         (9, "float64", "view own: field dtype: expected float32, found float64"),
     ],
 )

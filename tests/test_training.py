@@ -18,7 +18,7 @@ from multiview.experiment import recorder as recording
 from multiview.experiment.run import Run
 from multiview.experiment.train import train
 from multiview.history import Evaluation
-from multiview.settings import Settings, make_settings
+from multiview.settings import from_record, make_settings
 from multiview.splits import make_split
 from multiview.store import Store
 from multiview.support.errors import InputError
@@ -170,10 +170,9 @@ def test_same_seed_same_numbers_other_seed_others(tiny_store: Store, tiny_settin
     assert histories[0] == histories[1] != histories[2]
 
 
-def test_finished_run_is_left_as_it_is(tiny_store: Store, tiny_trained: Run, capsys: pytest.CaptureFixture) -> None:
+def test_finished_run_is_left_as_it_is(tiny_trained: Run, capsys: pytest.CaptureFixture) -> None:
     before = (tiny_trained.model.stat().st_mtime_ns, tiny_trained.record.read_text())
-    settings = Settings(**tiny_trained.read()["settings"])
-    train(tiny_store, settings, tiny_trained.path)
+    train(tiny_trained.store(), from_record(tiny_trained.read()["settings"]), tiny_trained.path)
     assert "trained already" in capsys.readouterr().out
     assert (tiny_trained.model.stat().st_mtime_ns, tiny_trained.record.read_text()) == before
 

@@ -31,49 +31,48 @@ def load(plugins: Iterable[str]) -> None:
         place = Path(plugin).absolute() if plugin.endswith(".py") else None
         if plugin in _loaded or place in _places:
             continue
-        before = registry.snapshot()
+        before, modules = registry.snapshot(), set(sys.modules)
         try:
-            _import(plugin, place)
-        except InputError as error:
-            registry.restore(before)
-            raise InputError(f"plugin {plugin}: {error}") from error
+            _loaded[plugin] = _register(plugin, place)
         except Exception as error:  # a user's code may raise anything
             registry.restore(before)
+            for name in {place.stem if place else plugin} - modules:
+                sys.modules.pop(name, None)
             reason = " ".join(str(error).split())
-            raise InputError(
-                f"plugin {plugin}: expected a module that imports, found {type(error).__name__}: {reason}; mend it"
-            ) from error
-        found = {
-            kind: names
-            for kind, after in registry.snapshot().items()
-            if (names := [name for name in after if name not in before.get(kind, ())])
-        }
-        if not found:
-            raise InputError(
-                f"plugin {plugin}: expected that it registers {', '.join(before)} or the like, found nothing; mend it"
-            )
-        _loaded[plugin] = found
+            if not isinstance(error, InputError):
+                reason = f"expected a module that imports, found {type(error).__name__}: {reason}; mend it"
+            raise InputError(f"plugin {plugin}: {reason}") from error
         if place:
             _places[place] = plugin
 
 
-def _import(plugin: str, place: Path | None) -> None:
+def _register(plugin: str, place: Path | None) -> dict[str, list[str]]:
+    """Import a plugin; the names that it registers, by kind."""
+    before = registry.snapshot()
     if place is None:
         importlib.import_module(plugin)
-        return
+    else:
+        _import_file(place)
+    found = {
+        kind: names
+        for kind, after in registry.snapshot().items()
+        if (names := [name for name in after if name not in before.get(kind, ())])
+    }
+    if not found:
+        raise InputError("expected that it registers a view, dataset, backbone or the like, found nothing; mend it")
+    return found
+
+
+def _import_file(place: Path) -> None:
+    """Import a file under its own name, by which Keras finds the classes of a saved model, too."""
     if not place.is_file():
         raise InputError(f"expected a Python file, found none at {place}; check --plugin")
-    # Under its own name, by which Keras finds the classes of a saved model, too.
     spec = importlib.util.spec_from_file_location(place.stem, place)
     if spec is None or spec.loader is None or place.stem in sys.modules:
         raise InputError(f"expected a file with a name of its own, found a module {place.stem!r}; rename the file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[place.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[place.stem]
-        raise
+    spec.loader.exec_module(module)
 
 
 def forget() -> None:
