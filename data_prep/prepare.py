@@ -129,9 +129,13 @@ def make_store(args: argparse.Namespace) -> None:
     dataset, options, store, audio = args.dataset, args.options, args.store, _audio(args)
     name, chosen = dataset.stored_name(options), set(options) - set(dataset.variants(options))
     # A store that is there can be used without its sounds, and nothing is fetched for it.
-    without_sounds = not _sounds_named(args) or (args.download and not chosen)
-    if without_sounds and already_prepared(store, name, args.sample_rate, None, args.views):
+    named = _sounds_named(args)
+    if (not named or (args.download and not chosen)) and already_prepared(
+        store, name, args.sample_rate, None, args.views
+    ):
         return
+    if not named:
+        require_folder(audio)  # refuses, before anything is written
     with locked(store.with_name(f"{store.stem}.lock"), f"{store} is being prepared", leftovers(store)):
         index = downloaded(dataset, audio, args.mirror, options) if args.download else dataset.index(audio, **options)
         prepare(
