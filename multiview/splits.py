@@ -56,15 +56,32 @@ def make_split(store: Store, fold: int, seed: int) -> Split:
         )
 
     rng = np.random.default_rng([seed, fold])
+    validation = ~test & np.isin(store.sources, list(_validation_sources(store, test, rng)))
+    train = ~test & ~validation
+    monitor = _monitor(store, fold, train, validation, rng)
+    if not validation.any():
+        raise InputError(
+            f"{store.path}: no source can be spared for validation in fold {fold}; every class "
+            "needs clips of at least two sources outside each fold"
+        )
+    return Split(np.flatnonzero(train), monitor, np.flatnonzero(validation), np.flatnonzero(test))
+
+
+def _validation_sources(store: Store, test: np.ndarray, rng: np.random.Generator) -> set[str]:
+    """Sources of each class that validate: as many as the dataset's protocol says, and not all of a class."""
     drawn: set[str] = set()
     wanted = store.about.validation_sources
     for label in range(len(store.classes)):
         sources = np.unique(store.sources[~test & (store.labels == label)])
         count = wanted if isinstance(wanted, int) else max(1, round(wanted * len(sources)))
         drawn.update(rng.permutation(sources)[: min(count, len(sources) - 1)] if len(sources) else ())
-    validation = ~test & np.isin(store.sources, list(drawn))
-    train = ~test & ~validation
+    return drawn
 
+
+def _monitor(
+    store: Store, fold: int, train: np.ndarray, validation: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """As many training clips of each class as validate, in ascending order."""
     monitor: list[int] = []
     for label, name in enumerate(store.classes):
         rows = np.flatnonzero(train & (store.labels == label))
@@ -75,14 +92,4 @@ def make_split(store: Store, fold: int, seed: int) -> Split:
             )
         count = min(len(rows), int((validation & (store.labels == label)).sum()))
         monitor.extend(rng.choice(rows, count, replace=False))
-    if not validation.any():
-        raise InputError(
-            f"{store.path}: no source can be spared for validation in fold {fold}; every class "
-            "needs clips of at least two sources outside each fold"
-        )
-    return Split(
-        train=np.flatnonzero(train),
-        monitor=np.sort(np.array(monitor, dtype=np.int64)),
-        validation=np.flatnonzero(validation),
-        test=np.flatnonzero(test),
-    )
+    return np.sort(np.array(monitor, dtype=np.int64))

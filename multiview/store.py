@@ -7,14 +7,14 @@ holds `values`, the clips end to end along time, and `offsets` [clips + 1] where
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -118,44 +118,61 @@ def write_store(
     about : About, optional
         The dataset's protocol and terms.
     """
-    path, views = Path(path), paper_views() if views is None else in_order(views)
+    views = paper_views() if views is None else in_order(views)
     size, digest = geometry(sample_rate, views), hashlib.sha256()
-    lengths = {view: [size.frames(view, max(clip.samples, size.segment_samples)) for clip in clips] for view in views}
+    attributes = {
+        "format_version": FORMAT_VERSION,
+        "dataset": dataset,
+        "sample_rate": sample_rate,
+        "views": json.dumps(parameters(sample_rate, views), sort_keys=True),
+        "software": json.dumps(software, sort_keys=True),
+        "left_out": json.dumps(list(left_out)),
+        "about": json.dumps(asdict(about or _BEFORE.get(dataset, About(dataset))), sort_keys=True),
+        "plugins": json.dumps(plugins.record({"view": views}), sort_keys=True),
+        "complete": False,
+    }
+    samples = [max(clip.samples, size.segment_samples) for clip in clips]
+    lengths = {view: [size.frames(view, each) for each in samples] for view in views}
     offsets = {view: np.concatenate([[0], np.cumsum(lengths[view])]).astype(np.int64) for view in views}
-    shapes = {view: (int(offsets[view][-1]), *VIEWS[view].band_shape) for view in views}
-    dtypes = {view: np.dtype(VIEWS[view].dtype) for view in views}
-    payload = sum(math.prod(shapes[view]) * dtypes[view].itemsize for view in views)
     with replacing(path) as temporary:
-        check_space(temporary, payload + 2**20 + 1024 * len(clips))
+        check_space(temporary, _payload(offsets) + 2**20 + 1024 * len(clips))
         with h5py.File(temporary, "w") as file:
+            file.attrs.update(attributes)
             # Without times, the same clips give the same bytes.
-            create = functools.partial(file.create_dataset, track_times=False)
-            file.attrs["format_version"] = FORMAT_VERSION
-            file.attrs["dataset"] = dataset
-            file.attrs["sample_rate"] = sample_rate
-            file.attrs["views"] = json.dumps(parameters(sample_rate, views), sort_keys=True)
-            file.attrs["software"] = json.dumps(software, sort_keys=True)
-            file.attrs["left_out"] = json.dumps(list(left_out))
-            file.attrs["about"] = json.dumps(asdict(about or _BEFORE.get(dataset, About(dataset))), sort_keys=True)
-            file.attrs["plugins"] = json.dumps(plugins.record({"view": views}), sort_keys=True)
-            file.attrs["complete"] = False
-            create("classes", data=list(classes), dtype=_TEXT)
+            file.create_dataset("classes", data=list(classes), dtype=_TEXT, track_times=False)
             for column, dtype in _CLIP_COLUMNS.items():
                 rows = [getattr(clip, column) for clip in clips]
-                create(f"clips/{column}", data=rows, dtype=dtype)
+                file.create_dataset(f"clips/{column}", data=rows, dtype=dtype, track_times=False)
                 digest.update(json.dumps(rows).encode())
-            values = {}
-            for view in views:
-                # Not chunked: readers map the values straight from the file.
-                values[view] = create(f"views/{view}/values", shapes[view], dtypes[view])
-                create(f"views/{view}/offsets", data=offsets[view])
-            for index, clip in enumerate(features):
-                for view in views:
-                    begin, end = offsets[view][index : index + 2]
-                    values[view][begin:end] = clip[view]
-                    digest.update(np.ascontiguousarray(clip[view]).data)
+            _write_values(file, offsets, features, digest)
             file.attrs["fingerprint"] = digest.hexdigest()
             file.attrs["complete"] = True
+
+
+def _shape(view: str, offsets: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    return (int(offsets[view][-1]), *VIEWS[view].band_shape)
+
+
+def _payload(offsets: Mapping[str, np.ndarray]) -> int:
+    """Bytes of the values of all views."""
+    return sum(math.prod(_shape(view, offsets)) * np.dtype(VIEWS[view].dtype).itemsize for view in offsets)
+
+
+def _write_values(
+    file: h5py.File, offsets: Mapping[str, np.ndarray], features: Iterable[dict[str, np.ndarray]], digest: Any
+) -> None:
+    """The group `views`, clip by clip; `digest` takes the values in the order in which they come."""
+    values = {}
+    for view in offsets:
+        # Not chunked: readers map the values straight from the file.
+        shape, dtype = _shape(view, offsets), np.dtype(VIEWS[view].dtype)
+        values[view] = file.create_dataset(f"views/{view}/values", shape, dtype, track_times=False)
+        file.create_dataset(f"views/{view}/offsets", data=offsets[view], track_times=False)
+    for index, clip in enumerate(features):
+        for view in offsets:
+            begin, end = offsets[view][index : index + 2]
+            values[view][begin:end] = clip[view]
+            digest.update(np.ascontiguousarray(clip[view]).data)
 
 
 def _values(dataset: h5py.Dataset) -> np.ndarray:

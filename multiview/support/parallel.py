@@ -51,37 +51,12 @@ def workers(jobs: int, cluster: str | None, folders: Sequence[Path], backend: st
             raise InputError(_DIED.format(" with fewer --jobs")) from error
         return
     try:
-        from distributed import CancelledError, Client, KilledWorker
+        from distributed import CancelledError, KilledWorker
         from distributed.comm import CommClosedError
     except ImportError as error:
         raise InputError("--cluster needs Dask, found none; say pip install '.[cluster]'") from error
-    if not re.fullmatch(r"(tcp|tls|ucx|ws|wss)://.+:\d+", cluster):
-        raise InputError(f"expected --cluster tcp://host:port, found {cluster!r}")
-    try:
-        client = Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"expected a Dask scheduler at {cluster}, found none ({reason}); check --cluster") from error
-    with client:
-        threads = sum(client.ncores().values())
-        if not threads:
-            raise InputError(f"expected workers on the cluster {cluster}, found none; start some")
-        # Pickled by value, so that a worker without this package can run it, too.
-        installed = client.run(lambda: importlib.util.find_spec("multiview") is not None)
-        bare = [worker for worker, there in installed.items() if not there]
-        if bare:
-            raise InputError(
-                f"expected this project on every worker of {cluster}, found none on {bare[0]}; "
-                "say pip install '.[cluster]' there"
-            )
-        for folder in folders:
-            seen = client.run(os.path.isdir, str(folder))
-            blind = [worker for worker, sees in seen.items() if not sees]
-            if blind:
-                raise InputError(
-                    f"expected every worker of the cluster to see {folder}, found that {blind[0]} does not; "
-                    "put the files on a file system that all machines share"
-                )
+    with _client(cluster) as client:
+        threads = _check_workers(client, cluster, folders)
         try:
             with joblib.parallel_config("dask", client=client) as config:
                 # joblib would do a single worker's work here, and not on the cluster.
@@ -93,3 +68,40 @@ def workers(jobs: int, cluster: str | None, folders: Sequence[Path], backend: st
             raise InputError(_DIED.format("")) from error
         except (CancelledError, CommClosedError) as error:
             raise InputError(f"the Dask scheduler at {cluster} is gone; repeat the command when it is back") from error
+
+
+def _client(cluster: str) -> Any:
+    """Dask's client of the scheduler at an address."""
+    from distributed import Client
+
+    if not re.fullmatch(r"(tcp|tls|ucx|ws|wss)://.+:\d+", cluster):
+        raise InputError(f"expected --cluster tcp://host:port, found {cluster!r}")
+    try:
+        return Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"expected a Dask scheduler at {cluster}, found none ({reason}); check --cluster") from error
+
+
+def _check_workers(client: Any, cluster: str, folders: Sequence[Path]) -> int:
+    """How many threads the workers have, which all have this project and see the folders."""
+    threads = sum(client.ncores().values())
+    if not threads:
+        raise InputError(f"expected workers on the cluster {cluster}, found none; start some")
+    # Pickled by value, so that a worker without this package can run it, too.
+    installed = client.run(lambda: importlib.util.find_spec("multiview") is not None)
+    bare = [worker for worker, there in installed.items() if not there]
+    if bare:
+        raise InputError(
+            f"expected this project on every worker of {cluster}, found none on {bare[0]}; "
+            "say pip install '.[cluster]' there"
+        )
+    for folder in folders:
+        seen = client.run(os.path.isdir, str(folder))
+        blind = [worker for worker, sees in seen.items() if not sees]
+        if blind:
+            raise InputError(
+                f"expected every worker of the cluster to see {folder}, found that {blind[0]} does not; "
+                "put the files on a file system that all machines share"
+            )
+    return threads
