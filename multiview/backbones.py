@@ -27,9 +27,7 @@ class Backbone:
     build: Callable[[Any, str, int, Callable[[int], int]], Any]
     together: Callable[[Mapping[str, Any], int, Callable[[int], int]], dict[str, Any]] | None = None
 
-    def embed(
-        self, inputs: Mapping[str, Any], sample_rate: int, wide: Callable[[int], int]
-    ) -> dict[str, Any]:
+    def embed(self, inputs: Mapping[str, Any], sample_rate: int, wide: Callable[[int], int]) -> dict[str, Any]:
         """The embeddings of all views that have this backbone."""
         if self.together:
             return self.together(inputs, sample_rate, wide)

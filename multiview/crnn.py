@@ -113,5 +113,6 @@ def crnns(inputs: Mapping[str, Any], sample_rate: int, wide: Callable[[int], int
     sequences, birnns, dropouts, attentions = zip(*(parts[view] for view in inputs), strict=True)
     states = Recurrences(birnns, name="birnn")(list(sequences))
     return {
-        view: attention(dropout(x)) for view, x, dropout, attention in zip(inputs, states, dropouts, attentions, strict=True)
+        view: attention(dropout(x))
+        for view, x, dropout, attention in zip(inputs, states, dropouts, attentions, strict=True)
     }

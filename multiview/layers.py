@@ -105,8 +105,8 @@ class Conv1D(layers.Conv1D):
 class Conv2D(layers.Conv2D):
     """Keras's layer with padding, for images that may be narrow.
 
-    Not the plain one: an image two pixels wide takes twice as long as a sequence of twice the channels. So it becomes
-    one, and the kernel a matrix of what each pixel of a row gives to each.
+    Not the plain one for its bias, see `_convolved`; and because an image two pixels wide takes twice as long as a
+    sequence of twice the channels. So it becomes one, and the kernel a matrix of what each pixel of a row gives to each.
     """
 
     WIDTH = 2  # of a narrow image, at most
@@ -115,13 +115,13 @@ class Conv2D(layers.Conv2D):
         """[batch, steps, width, channels] to [batch, steps, width, filters]."""
         plain = self.padding != "same" or self.strides != (1, 1) or self.dilation_rate != (1, 1) or self.groups != 1
         (height, size, channels, filters), width = self.kernel.shape, inputs.shape[2]
-        if not on_cpu_of_tensorflow() or plain or width > self.WIDTH or size % 2 == 0:
+        if not on_cpu_of_tensorflow() or plain or size % 2 == 0:
             return super().call(inputs)
+        if width > self.WIDTH:
+            return _convolved(self, inputs, self.kernel, 1)
         kernel = ops.transpose(ops.convert_to_tensor(self.kernel), (1, 0, 2, 3))
         kernel = shifted(kernel, width, 1, width + size - 1)[:, size // 2 : size // 2 + width]
-        kernel = ops.reshape(
-            ops.transpose(kernel, (2, 1, 3, 0, 4)), (1, height, width * channels, width * filters)
-        )
+        kernel = ops.reshape(ops.transpose(kernel, (2, 1, 3, 0, 4)), (1, height, width * channels, width * filters))
         x = ops.reshape(inputs, (-1, 1, inputs.shape[1], width * channels))
         return ops.reshape(_convolved(self, x, kernel, width), (-1, inputs.shape[1], width, filters))
 
@@ -177,10 +177,10 @@ class Dropout(layers.Dropout):
             return super().call(inputs, training=training)
         import tensorflow as tf
 
-        size = tf.size(inputs)
+        rate, size = 256 * self.rate, tf.size(inputs)
         seed = tf.cast(self.seed_generator.next() % (2**31 - 2), tf.int32)
-        words = tf.random.stateless_uniform([(size + 3) // 4 + 1], seed, None, None, tf.int32)
+        words = tf.raw_ops.StatelessRandomUniformFullInt(shape=[(size + 3) // 4 + 1], seed=seed, dtype=tf.int32)
         units = tf.reshape(tf.reshape(tf.bitcast(words[1:], tf.uint8), [-1])[:size], tf.shape(inputs))
         chance = tf.cast(words[0], tf.float32) / 2**32 + 0.5
-        threshold = tf.cast(math.floor(256 * self.rate) + tf.cast(chance < 256 * self.rate % 1, tf.int32), tf.uint8)
+        threshold = tf.where(chance < rate % 1, tf.constant(int(rate) + 1, tf.uint8), tf.constant(int(rate), tf.uint8))
         return inputs * (tf.cast(units >= threshold, inputs.dtype) * (1 / (1 - self.rate)))

@@ -139,7 +139,11 @@ def _gru(x: Any, kernel: Any, bias: Any) -> Any:
         _, d = _scan(step_back, zeros, [upstream, z, through], reverse=True)
         d_a = flat(d, through)
         d_x = ops.concatenate([d_a[..., : 2 * kernel.shape[1]], d * by_h], axis=-1)
-        return d_x, ops.einsum("tnbu,tnbg->nug", before, d_a), ops.sum(d * by_h * r, axis=(0, 2))[:, None]
+        # No `ops.einsum`, which takes three times as long on TensorFlow.
+        count, units, three_units = kernel.shape
+        before = ops.reshape(ops.transpose(before, (1, 3, 0, 2)), (count, units, -1))
+        d_kernel = ops.matmul(before, ops.reshape(ops.transpose(d_a, (1, 0, 2, 3)), (count, -1, three_units)))
+        return d_x, d_kernel, ops.sum(d_a[..., 2 * units :], axis=(0, 2))[:, None]
 
     return states, gradient
 
