@@ -92,13 +92,14 @@ class Conv1D(layers.Conv1D):
         taps = math.ceil((size + samples - stride) / samples)
         blocks = math.ceil(steps / block)
         length = (blocks + taps - 1) * samples
-        x = ops.pad(inputs[:, :length], ((0, 0), (0, max(0, length - inputs.shape[1])), (0, 0)))
+        spare = inputs.shape[1] - length
+        x = inputs[:, :length] if spare > 0 else ops.pad(inputs, ((0, 0), (0, -spare), (0, 0))) if spare else inputs
         x = ops.reshape(x, (-1, 1, length // samples, samples * channels))
         kernel = shifted(ops.convert_to_tensor(self.kernel), block, stride, taps * samples)
         kernel = ops.reshape(ops.transpose(kernel, (1, 2, 0, 3)), (1, taps, samples * channels, block * filters))
         x = ops.reshape(_convolved(self, x, kernel, block), (-1, blocks * block, filters))
         # No slice in brackets, whose gradient is slow.
-        return ops.slice(x, (0, 0, 0), (ops.shape(x)[0], steps, filters))
+        return ops.slice(x, (0, 0, 0), (ops.shape(x)[0], steps, filters)) if steps % block else x
 
 
 @keras.saving.register_keras_serializable(package="multiview")
@@ -126,12 +127,23 @@ class Conv2D(layers.Conv2D):
         return ops.reshape(_convolved(self, x, kernel, width), (-1, inputs.shape[1], width, filters))
 
 
+@ops.custom_gradient
+def _biased(x: Any, bias: Any) -> Any:
+    """The sum. No `ops.add`: to TensorFlow that is a biased convolution, whose gradient takes up to three times as long."""
+
+    def gradient(upstream: Any) -> tuple:
+        import tensorflow as tf
+
+        return upstream, tf.raw_ops.BiasAddGrad(out_backprop=tf.reshape(upstream, [-1, bias.shape[0]]))
+
+    return x + bias, gradient
+
+
 def _convolved(layer: Any, x: Any, kernel: Any, outputs: int) -> Any:
     """`x` with a kernel for several outputs of `layer`, its bias and its activation."""
     x = ops.conv(x, kernel, strides=1, padding=layer.padding)
     if layer.use_bias:
-        # No `ops.add`: to TensorFlow that is a biased convolution, whose gradient takes up to three times as long.
-        x = x + ops.tile(ops.convert_to_tensor(layer.bias), (outputs,))
+        x = _biased(x, ops.tile(ops.convert_to_tensor(layer.bias), (outputs,)))
     return layer.activation(x)
 
 
