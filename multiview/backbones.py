@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,23 +18,36 @@ class Backbone:
     `build` takes a Keras tensor, [batch, frames, bands, 1] or [batch, samples, 1] of a waveform, standardised where the
     view is; the view's name, with which its layers' names begin; the sample rate in Hz; and a function that gives the
     width of a layer in the preset for its width in the paper's network. It gives the embedding, [batch, dimensions].
+    `together`, where there is one, takes tensors by view instead, and gives embeddings by view: for networks that
+    share work between views.
     """
 
     name: str
     text: str
     build: Callable[[Any, str, int, Callable[[int], int]], Any]
+    together: Callable[[Mapping[str, Any], int, Callable[[int], int]], dict[str, Any]] | None = None
+
+    def embed(self, inputs: Mapping[str, Any], sample_rate: int, wide: Callable[[int], int]) -> dict[str, Any]:
+        """The embeddings of all views that have this backbone."""
+        if self.together:
+            return self.together(inputs, sample_rate, wide)
+        return {view: self.build(x, view, sample_rate, wide) for view, x in inputs.items()}
 
 
 BACKBONES: Registry[Backbone] = Registry("backbone")
 
 
+def _crnns(inputs: Mapping[str, Any], sample_rate: int, wide: Callable[[int], int]) -> dict[str, Any]:
+    from multiview.crnn import crnns  # with Keras, which naming a backbone does not need
+
+    return crnns(inputs, sample_rate, wide)
+
+
 def _crnn(x: Any, view: str, sample_rate: int, wide: Callable[[int], int]) -> Any:
-    from multiview.crnn import crnn  # with Keras, which naming a backbone does not need
-
-    return crnn(x, view, sample_rate, wide)
+    return _crnns({view: x}, sample_rate, wide)[view]
 
 
-DEFAULT = BACKBONES.register(Backbone("crnn", "the paper's CRNN, Tables 1 and 2", _crnn)).name
+DEFAULT = BACKBONES.register(Backbone("crnn", "the paper's CRNN, Tables 1 and 2", _crnn, together=_crnns)).name
 
 
 def choose(text: str | None, views: Iterable[str]) -> dict[str, str]:

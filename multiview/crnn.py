@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from keras import layers
 
-from multiview.layers import AttentionPooling
+from multiview.layers import AttentionPooling, BatchNormalization, Conv1D, Conv2D, Dropout
+from multiview.recurrence import Recurrences
 from multiview.views import VIEWS
 
 DROPOUT = 0.1
@@ -64,17 +65,17 @@ ATTENTION_UNITS = 64
 def _block(x: Any, row: Conv, view: str, filters: int) -> Any:
     """Convolution, ReLU, batch normalisation, max pooling, dropout."""
     conv, pooling = {
-        1: (layers.Conv1D, layers.MaxPooling1D),
-        2: (layers.Conv2D, layers.MaxPooling2D),
+        1: (Conv1D, layers.MaxPooling1D),
+        2: (Conv2D, layers.MaxPooling2D),
     }[len(row.kernel)]
     x = conv(filters, row.kernel, row.stride, row.padding, activation="relu", name=f"{view}_{row.name}")(x)
-    x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{view}_{row.name.replace('conv', 'norm')}")(x)
+    x = BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{view}_{row.name.replace('conv', 'norm')}")(x)
     if row.pool:
         # Views of fewer than 64 bands reach one band earlier.
         size = tuple(min(kernel, length) for kernel, length in zip(row.pool, x.shape[1:], strict=False))
         pool = row.name.replace("conv", "pool")
         x = pooling(size, size, padding="valid", name=f"{view}_{pool}")(x)
-    return layers.Dropout(DROPOUT)(x)
+    return Dropout(DROPOUT)(x)
 
 
 def table_2_raw(sample_rate: int) -> tuple[Conv, ...]:
@@ -84,11 +85,8 @@ def table_2_raw(sample_rate: int) -> tuple[Conv, ...]:
     return conv01, replace(conv02, pool=(width,))
 
 
-def crnn(x: Any, view: str, sample_rate: int, wide: Callable[[int], int]) -> Any:
-    """The paper's CRNN up to its embedding: Table 1 for a view with frequency bins, Table 2 for a waveform.
-
-    [batch, frames, 64, 1] or [batch, samples, 1] to [batch, 512] at full width.
-    """
+def _sequence(x: Any, view: str, sample_rate: int, wide: Callable[[int], int]) -> Any:
+    """The convolutions: Table 1 for a view with frequency bins, Table 2 for a waveform; [batch, T, 512] at full width."""
     waveform = VIEWS[view].bands is None
     if waveform:
         for row in table_2_raw(sample_rate):
@@ -96,7 +94,27 @@ def crnn(x: Any, view: str, sample_rate: int, wide: Callable[[int], int]) -> Any
         x = layers.Reshape((*x.shape[1:], 1), name=f"{view}_image")(x)  # (260, 64, 1)
     for row in TABLE_2 if waveform else TABLE_1:
         x = _block(x, row, view, wide(row.filters))
-    x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]), name=f"{view}_reshape")(x)  # (T, 512)
-    x = layers.Bidirectional(layers.GRU(wide(GRU_UNITS), return_sequences=True), name=f"{view}_birnn")(x)
-    x = layers.Dropout(DROPOUT)(x)
-    return AttentionPooling(wide(ATTENTION_UNITS), dtype="float32", name=f"{view}_attention")(x)
+    return layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]), name=f"{view}_reshape")(x)
+
+
+def crnns(inputs: Mapping[str, Any], sample_rate: int, wide: Callable[[int], int]) -> dict[str, Any]:
+    """The paper's CRNNs of several views up to their embeddings; the views meet in the loop of their recurrences alone.
+
+    [batch, frames, 64, 1] or [batch, samples, 1] to [batch, 512] at full width, by view, in the order in which the
+    network shall list the layers.
+    """
+    # A seed draws the first values of layers in the order in which they are made and built: view by view.
+    parts = {}
+    for view in (each for each in VIEWS if each in inputs):
+        x = _sequence(inputs[view], view, sample_rate, wide)
+        birnn = layers.Bidirectional(layers.GRU(wide(GRU_UNITS), return_sequences=True), name=f"{view}_birnn")
+        dropout = Dropout(DROPOUT)
+        attention = AttentionPooling(wide(ATTENTION_UNITS), dtype="float32", name=f"{view}_attention")
+        attention.build(birnn.compute_output_shape(x.shape))
+        parts[view] = x, birnn, dropout, attention
+    sequences, birnns, dropouts, attentions = zip(*(parts[view] for view in inputs), strict=True)
+    states = Recurrences(birnns, name="birnn")(list(sequences))
+    return {
+        view: attention(dropout(x))
+        for view, x, dropout, attention in zip(inputs, states, dropouts, attentions, strict=True)
+    }

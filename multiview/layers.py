@@ -1,9 +1,12 @@
-"""Spatio-temporal attention pooling, the paper's reference [8]."""
+"""Layers of the networks: the paper's attention pooling, and stock layers computed in less time."""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import keras
-from keras import ops
+from keras import layers, ops
 
 
 @keras.saving.register_keras_serializable(package="multiview")
@@ -50,3 +53,146 @@ class AttentionPooling(keras.layers.Layer):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "units": self.units}
+
+
+def on_cpu_of_tensorflow() -> bool:
+    """Whether operations run one by one on a CPU, where it pays to choose them."""
+    return keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
+
+
+def shifted(kernel: Any, copies: int, stride: int, span: int) -> Any:
+    """A kernel [size, ...] written out for neighbouring outputs: [copies, span, ...], each a stride after the last.
+
+    The copies follow one another with a period that is one stride longer than a row.
+    """
+    rest = kernel.shape[1:]
+    kernel = ops.pad(kernel, ((0, span + stride - kernel.shape[0]), *[(0, 0)] * len(rest)))
+    return ops.reshape(ops.tile(kernel, (copies, *[1] * len(rest)))[: copies * span], (copies, span, *rest))
+
+
+@keras.saving.register_keras_serializable(package="multiview")
+class Conv1D(layers.Conv1D):
+    """Keras's layer without padding, for long sequences of few channels.
+
+    Not the plain one: its gradients take three times as long with a stride and one or a few channels as without and
+    with eight or more. So the samples of a stride, or of several, become the channels of one step; where it is several,
+    the kernel is written out for each of the outputs that share a step.
+    """
+
+    CHANNELS = 8  # of a step, at least
+
+    def call(self, inputs: Any) -> Any:
+        """[batch, samples, channels] to [batch, steps, filters]."""
+        if not on_cpu_of_tensorflow() or self.padding != "valid" or self.dilation_rate != (1,) or self.groups != 1:
+            return super().call(inputs)
+        (stride,), (size, channels, filters) = self.strides, self.kernel.shape
+        steps = (inputs.shape[1] - size) // stride + 1
+        block = math.ceil(self.CHANNELS / (channels * stride))  # outputs
+        samples = block * stride
+        taps = math.ceil((size + samples - stride) / samples)
+        blocks = math.ceil(steps / block)
+        length = (blocks + taps - 1) * samples
+        spare = inputs.shape[1] - length
+        x = inputs[:, :length] if spare > 0 else ops.pad(inputs, ((0, 0), (0, -spare), (0, 0))) if spare else inputs
+        x = ops.reshape(x, (-1, 1, length // samples, samples * channels))
+        kernel = shifted(ops.convert_to_tensor(self.kernel), block, stride, taps * samples)
+        kernel = ops.reshape(ops.transpose(kernel, (1, 2, 0, 3)), (1, taps, samples * channels, block * filters))
+        x = ops.reshape(_convolved(self, x, kernel, block), (-1, blocks * block, filters))
+        # No slice in brackets, whose gradient is slow.
+        return ops.slice(x, (0, 0, 0), (ops.shape(x)[0], steps, filters)) if steps % block else x
+
+
+@keras.saving.register_keras_serializable(package="multiview")
+class Conv2D(layers.Conv2D):
+    """Keras's layer with padding, for images that may be narrow.
+
+    Not the plain one for its bias, see `_convolved`; and because an image two pixels wide takes twice as long as a
+    sequence of twice the channels. So it becomes one, and the kernel a matrix of what each pixel of a row gives to each.
+    """
+
+    WIDTH = 2  # of a narrow image, at most
+
+    def call(self, inputs: Any) -> Any:
+        """[batch, steps, width, channels] to [batch, steps, width, filters]."""
+        plain = self.padding != "same" or self.strides != (1, 1) or self.dilation_rate != (1, 1) or self.groups != 1
+        (height, size, channels, filters), width = self.kernel.shape, inputs.shape[2]
+        if not on_cpu_of_tensorflow() or plain or size % 2 == 0:
+            return super().call(inputs)
+        if width > self.WIDTH:
+            return _convolved(self, inputs, self.kernel, 1)
+        kernel = ops.transpose(ops.convert_to_tensor(self.kernel), (1, 0, 2, 3))
+        kernel = shifted(kernel, width, 1, width + size - 1)[:, size // 2 : size // 2 + width]
+        kernel = ops.reshape(ops.transpose(kernel, (2, 1, 3, 0, 4)), (1, height, width * channels, width * filters))
+        x = ops.reshape(inputs, (-1, 1, inputs.shape[1], width * channels))
+        return ops.reshape(_convolved(self, x, kernel, width), (-1, inputs.shape[1], width, filters))
+
+
+@ops.custom_gradient
+def _biased(x: Any, bias: Any) -> Any:
+    """The sum. No `ops.add`: to TensorFlow that is a biased convolution, whose gradient takes up to three times as long."""
+
+    def gradient(upstream: Any) -> tuple:
+        import tensorflow as tf
+
+        return upstream, tf.raw_ops.BiasAddGrad(out_backprop=tf.reshape(upstream, [-1, bias.shape[0]]))
+
+    return x + bias, gradient
+
+
+def _convolved(layer: Any, x: Any, kernel: Any, outputs: int) -> Any:
+    """`x` with a kernel for several outputs of `layer`, its bias and its activation."""
+    x = ops.conv(x, kernel, strides=1, padding=layer.padding)
+    if layer.use_bias:
+        x = _biased(x, ops.tile(ops.convert_to_tensor(layer.bias), (outputs,)))
+    return layer.activation(x)
+
+
+@keras.saving.register_keras_serializable(package="multiview")
+class BatchNormalization(layers.BatchNormalization):
+    """Keras's layer over the last axis.
+
+    Not the plain one: Keras computes it from a dozen operations that each pass over the whole tensor. TensorFlow has
+    one operation for all of it, and one for its gradient.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalise; the statistics of the batch in training."""
+        fused = keras.backend.backend() == "tensorflow" and self.compute_dtype == "float32" and mask is None
+        if not (training and self.trainable and fused):
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow as tf
+
+        # A sequence is an image one pixel high.
+        x = inputs if len(inputs.shape) == 4 else ops.expand_dims(inputs, 1)
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            x, self.gamma.value, self.beta.value, epsilon=self.epsilon, is_training=True
+        )
+        # That operation gives the variance of a sample, Keras keeps that of the batch itself.
+        count = ops.cast(ops.size(x) // x.shape[-1], "float32")
+        for kept, new in ((self.moving_mean, mean), (self.moving_variance, variance * ((count - 1) / count))):
+            kept.assign(kept * self.momentum + new * (1 - self.momentum))
+        return ops.reshape(outputs, ops.shape(inputs))
+
+
+@keras.saving.register_keras_serializable(package="multiview")
+class Dropout(layers.Dropout):
+    """Keras's layer, which draws other random numbers.
+
+    Not the plain one: drawing a float for each unit costs as much as a convolution. Here it is a byte, below a
+    threshold that is 25 or 26 of 256 for a rate of 0.1, by chance in each step, so that each unit is dropped with
+    exactly the rate. What is drawn follows from the same state as Keras's.
+    """
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Set units to zero in training, and scale the others."""
+        if not training or not self.rate or self.noise_shape or keras.backend.backend() != "tensorflow":
+            return super().call(inputs, training=training)
+        import tensorflow as tf
+
+        rate, size = 256 * self.rate, tf.size(inputs)
+        seed = tf.cast(self.seed_generator.next() % (2**31 - 2), tf.int32)
+        words = tf.raw_ops.StatelessRandomUniformFullInt(shape=[(size + 3) // 4 + 1], seed=seed, dtype=tf.int32)
+        units = tf.reshape(tf.reshape(tf.bitcast(words[1:], tf.uint8), [-1])[:size], tf.shape(inputs))
+        chance = tf.cast(words[0], tf.float32) / 2**32 + 0.5
+        threshold = tf.where(chance < rate % 1, tf.constant(int(rate) + 1, tf.uint8), tf.constant(int(rate), tf.uint8))
+        return inputs * (tf.cast(units >= threshold, inputs.dtype) * (1 / (1 - self.rate)))

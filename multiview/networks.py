@@ -12,6 +12,7 @@ from keras import layers, ops
 from multiview import backbones
 from multiview.backbones import BACKBONES
 from multiview.crnn import DROPOUT
+from multiview.layers import Dropout
 from multiview.systems import find_system
 from multiview.views import geometry
 
@@ -54,7 +55,7 @@ def _classifier(x: Any, branch: str, units: int, classes: int) -> Any:
     """fc1, fc2, fc3: two fully connected layers and the softmax, which stays in float32."""
     for row in ("fc1", "fc2"):
         x = layers.Dense(units, activation="relu", name=f"{branch}_{row}")(x)
-        x = layers.Dropout(DROPOUT)(x)
+        x = Dropout(DROPOUT)(x)
     return layers.Dense(classes, activation="softmax", dtype="float32", name=f"{branch}_fc3")(x)
 
 
@@ -108,7 +109,7 @@ def build_network(
     def wide(units: int) -> int:
         return max(1, round(units * width))
 
-    inputs, embeddings, outputs = {}, {}, {}
+    inputs, features, embeddings, outputs = {}, {}, {}, {}
     for view in chosen.views:
         x = inputs[view] = keras.Input((*size.segment_shape(view), 1), name=view)
         if statistics and view in statistics:
@@ -116,7 +117,12 @@ def build_network(
             x = layers.Normalization(
                 axis=2, mean=mean, variance=deviation**2, dtype="float32", name=standardising_layer(view)
             )(x)
-        embeddings[view] = BACKBONES[networks[view]].build(x, view, sample_rate, wide)
+        features[view] = x
+    # Keras lists layers as it meets them from the outputs, sorted by name; so must those that serve several views.
+    order = sorted(chosen.views) if set(chosen.views) <= set(chosen.branches) else chosen.views
+    for name in dict.fromkeys(networks[view] for view in chosen.views):
+        of_this = {view: features[view] for view in order if networks[view] == name}
+        embeddings |= BACKBONES[name].embed(of_this, sample_rate, wide)
 
     for branch in chosen.branches:
         if branch in embeddings:

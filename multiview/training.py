@@ -11,6 +11,7 @@ import numpy as np
 
 from multiview.augment import Batch, augmented, choose
 from multiview.networks import BlendedModel, build_network
+from multiview.optimizer import Adam
 from multiview.segments import Segments, cut, random_starts
 from multiview.settings import Settings
 from multiview.splits import Split
@@ -121,7 +122,7 @@ def make_network(store: Store, settings: Settings, split: Split) -> BlendedModel
 
 def compile_network(model: BlendedModel, settings: Settings, steps_per_epoch: int) -> None:
     """Adam on the schedule; with its state, so that a checkpoint can be put in."""
-    model.compile(optimizer=keras.optimizers.Adam(learning_rate_schedule(settings, steps_per_epoch)))
+    model.compile(optimizer=Adam(learning_rate_schedule(settings, steps_per_epoch)))
     model.optimizer.build(model.trainable_variables)
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from data_prep.views import VIEWS, geometry
 from keras import ops
-from multiview.names import BRANCHES, SYSTEMS
 
+from multiview import crnn, networks
 from multiview.layers import AttentionPooling
 from multiview.networks import build_network
+from multiview.optimizer import Adam
+from multiview.support.errors import InputError
+from multiview.systems import find_system, system_names
+from multiview.views import VIEWS, geometry
+from tests.benchmarks.plain import plain_network
 
+BRANCHES = find_system("multiview").branches
+SYSTEMS = system_names()
 CLASSES = 10
 TABLE_1_FILTERS = (32, 64, 128, 128, 256, 512)
 # Time steps of Table 2 at the two rates: input, conv01, conv02, pool02, pool1.
@@ -26,6 +33,10 @@ def paper_network(request: pytest.FixtureRequest) -> tuple[int, keras.Model]:
 
 
 def shape(model: keras.Model, layer: str) -> tuple:
+    if layer.endswith("_birnn"):  # of all views in one layer
+        birnn = model.get_layer("birnn")
+        names = [each.name for each in birnn.birnns]
+        return tuple(birnn.output[names.index(layer)].shape[1:])
     return tuple(model.get_layer(layer).output.shape[1:])
 
 
@@ -93,8 +104,8 @@ def test_parameters_of_each_branch_by_hand(paper_network: tuple[int, keras.Model
         "multiview": JOINT_HEAD,
     }
     found = dict.fromkeys(BRANCHES, 0)
-    for layer in model.layers:
-        if layer.weights:
+    for layer in (*model.layers, *model.get_layer("birnn").birnns):
+        if layer.weights and layer.name != "birnn":
             found[layer.name.split("_")[0]] += layer.count_params()
     assert found == expected
     assert model.count_params() == sum(expected.values()) + 5  # and the branch weights
@@ -192,15 +203,149 @@ def test_training_step_moves_only_the_weighted_branch(rng: np.random.Generator) 
     moved = set()
     for old, variable in zip(before, model.trainable_variables, strict=True):
         if not np.array_equal(old, ops.convert_to_numpy(variable)):
-            moved.add(variable.path.split("_")[0])
+            moved.add(variable.path.removeprefix("birnn/").split("_")[0])
     assert moved == {"cqt"}
 
 
 def test_unknown_system_is_named() -> None:
-    with pytest.raises(ValueError, match="mel, gammatone, cqt, raw, concat, multiview; found 'video'"):
+    with pytest.raises(InputError, match="mel, gammatone, cqt, raw, concat, multiview; found 'video'"):
         build_network("video", CLASSES, 22050)
 
 
 def test_full_network_has_the_size_of_the_paper() -> None:
-    assert geometry(44100).raw_segment == 66650
+    assert geometry(44100).segment_samples == 66650
     assert 42e6 < build_network("multiview", 50, 44100).count_params() < 44e6
+
+
+# The same mathematics as stock layers, see tests/benchmarks/plain.py.
+
+
+def ends(model: keras.Model) -> list[str]:
+    """Names of the variables by layer, without the counters that Keras gives its GRUs."""
+    return [re.sub(r"^birnn/|_gru(_\d+)?", "", variable.path) for variable in model.weights]
+
+
+def without_dropout(system: str, width: float, monkeypatch: pytest.MonkeyPatch) -> tuple[keras.Model, keras.Model]:
+    monkeypatch.setattr(crnn, "DROPOUT", 0.0)
+    monkeypatch.setattr(networks, "DROPOUT", 0.0)
+    found = []
+    for build in (build_network, plain_network):
+        keras.utils.set_random_seed(3)
+        found.append(build(system, CLASSES, 22050, width, **({"dropout": 0.0} if build is plain_network else {})))
+    return tuple(found)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_variables_are_those_of_stock_layers(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names, order, and first values by the same seed, so that weights and seeds of before go on."""
+    ours, stock = without_dropout(system, 1 / 32, monkeypatch)
+    assert ends(ours) == ends(stock)
+    for one, other in zip(ours.get_weights(), stock.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def gradient(model: keras.Model, x: dict, y: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+    """Outputs, loss and gradient, flat."""
+    import tensorflow as tf
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            outputs = model(x, training=True)
+            loss = model.compute_loss(x, y, outputs)
+        return outputs, loss, tape.gradient(loss, [each.value for each in model.trainable_variables])
+
+    outputs, loss, gradients = step()
+    flat = [np.concatenate([np.ravel(each) for each in part]) for part in (outputs.values(), gradients)]
+    return flat[0], float(loss), flat[1]
+
+
+def error(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+def test_outputs_losses_and_gradients_are_those_of_stock_layers(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To 1e-5 in float64. In float32 rounding moves maxima and signs, so that stock layers, too, are per cents away."""
+    tensorflow_only()
+    data, found = None, {}
+    for precision in ("float32", "float64"):
+        keras.config.set_dtype_policy(precision)
+        try:
+            ours, stock = without_dropout("multiview", 1 / 32, monkeypatch)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        data = data or (segments(ours, 4, rng), rng.integers(0, CLASSES, 4))
+        x = {view: values.astype(precision) for view, values in data[0].items()}
+        stock.set_weights(ours.get_weights())
+        found[precision] = gradient(ours, x, data[1]), gradient(stock, x, data[1])
+    ours, stock = found["float64"]
+    assert error(ours[0], stock[0]) < 1e-5 and ours[1] == pytest.approx(stock[1], rel=1e-5)
+    assert error(ours[2], stock[2]) < 1e-5
+    single, of_stock = found["float32"]
+    assert single[1] == pytest.approx(of_stock[1], rel=1e-5)
+    for part in (0, 2):
+        assert error(single[part], stock[part]) < max(4 * error(of_stock[part], stock[part]), 1e-5)
+
+
+@pytest.mark.backend
+def test_models_of_stock_layers_load_and_predict_the_same(tmp_path: Path, rng: np.random.Generator) -> None:
+    """As they were saved before this network had layers of its own."""
+    stock = plain_network("multiview", CLASSES, 22050, 1 / 32)
+    stock.save(tmp_path / "model.keras")
+    x, ours = segments(stock, 3, rng), build_network("multiview", CLASSES, 22050, 1 / 32)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    ours.set_weights(loaded.get_weights())
+    expected = stock.predict_on_batch(x)
+    for model in (loaded, ours):
+        found = model.predict_on_batch(x)
+        for branch in BRANCHES:
+            np.testing.assert_allclose(found[branch], expected[branch], rtol=1e-5, atol=1e-6)
+
+
+def tensorflow_only() -> None:
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("looks at TensorFlow's graph or gradients")
+
+
+def operations(graph) -> set[str]:
+    """Types of the operations of a graph and of all its functions."""
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(node for each in definition.library.function for node in each.node_def)]
+    return {node.op for node in nodes}
+
+
+def test_step_never_leaves_its_graph_and_compiles_with_xla(rng: np.random.Generator) -> None:
+    tensorflow_only()
+    model = build_network("multiview", CLASSES, 22050, 1 / 32)
+    model.compile(optimizer=Adam(1e-3), jit_compile=True)
+    model.optimizer.build(model.trainable_variables)
+    x, y = segments(model, 2, rng), rng.integers(0, CLASSES, 2)
+    assert np.isfinite(model.train_on_batch(x, y))  # compiled as a whole, or an error
+    import tensorflow as tf
+
+    found = operations(tf.function(lambda x, y: model.train_step((x, y))).get_concrete_function(x, y).graph)
+    assert "ResourceApplyAdam" in found
+    assert not [each for each in found if "PyFunc" in each or each in ("Print", "PrintV2", "NumericalGradient")]
+
+
+def test_bfloat16_changes_losses_by_less_than_two_per_cent(rng: np.random.Generator) -> None:
+    tensorflow_only()
+    losses = {}
+    for policy in ("float32", "mixed_bfloat16"):
+        keras.utils.set_random_seed(5)
+        keras.config.set_dtype_policy(policy)
+        try:
+            model = build_network("multiview", 3, 22050, 1 / 32)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        model.compile(optimizer=Adam(1e-3))
+        model.optimizer.build(model.trainable_variables)
+        fixed = np.random.default_rng(0)
+        x, y = segments(model, 8, fixed), fixed.integers(0, 3, 8)
+        losses[policy] = [float(model.train_on_batch(x, y)) for _ in range(20)]
+    # `train_on_batch` gives the mean so far.
+    assert losses["float32"][-1] < losses["float32"][0]
+    np.testing.assert_allclose(losses["mixed_bfloat16"], losses["float32"], rtol=0.02)
