@@ -64,10 +64,7 @@ ATTENTION_UNITS = 64
 
 def _block(x: Any, row: Conv, view: str, filters: int) -> Any:
     """Convolution, ReLU, batch normalisation, max pooling, dropout."""
-    conv, pooling = {
-        1: (Conv1D, layers.MaxPooling1D),
-        2: (Conv2D, layers.MaxPooling2D),
-    }[len(row.kernel)]
+    conv, pooling = (Conv1D, layers.MaxPooling1D) if len(row.kernel) == 1 else (Conv2D, layers.MaxPooling2D)
     x = conv(filters, row.kernel, row.stride, row.padding, activation="relu", name=f"{view}_{row.name}")(x)
     x = BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{view}_{row.name.replace('conv', 'norm')}")(x)
     if row.pool:
@@ -86,7 +83,7 @@ def table_2_raw(sample_rate: int) -> tuple[Conv, ...]:
 
 
 def _sequence(x: Any, view: str, sample_rate: int, wide: Callable[[int], int]) -> Any:
-    """The convolutions: Table 1 for a view with frequency bins, Table 2 for a waveform; [batch, T, 512] at full width."""
+    """The convolutions of Table 1 for a view with frequency bins, of Table 2 for a waveform; to [batch, T, 512]."""
     waveform = VIEWS[view].bands is None
     if waveform:
         for row in table_2_raw(sample_rate):

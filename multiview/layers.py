@@ -107,7 +107,7 @@ class Conv2D(layers.Conv2D):
     """Keras's layer with padding, for images that may be narrow.
 
     Not the plain one for its bias, see `_convolved`; and because an image two pixels wide takes twice as long as a
-    sequence of twice the channels. So it becomes one, and the kernel a matrix of what each pixel of a row gives to each.
+    sequence of twice the channels. So it becomes one, and the kernel says what each pixel of a row gives to each.
     """
 
     WIDTH = 2  # of a narrow image, at most
@@ -129,7 +129,7 @@ class Conv2D(layers.Conv2D):
 
 @ops.custom_gradient
 def _biased(x: Any, bias: Any) -> Any:
-    """The sum. No `ops.add`: to TensorFlow that is a biased convolution, whose gradient takes up to three times as long."""
+    """The sum. No `ops.add`: to TensorFlow that is a biased convolution, whose gradient takes up to thrice as long."""
 
     def gradient(upstream: Any) -> tuple:
         import tensorflow as tf

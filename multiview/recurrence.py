@@ -117,7 +117,8 @@ def _gru(x: Any, kernel: Any, bias: Any) -> Any:
     _, states = _scan(step, zeros, [x])
 
     def gradient(*args: Any, upstream: Any = None) -> tuple:
-        upstream = args[0] if upstream is None else upstream
+        # Batches of any size leave TensorFlow without the shape of the gradient, which is that of the states.
+        upstream = ops.reshape(args[0] if upstream is None else upstream, ops.shape(states))
         before = ops.concatenate([zeros[None], states[:-1]], axis=0)
         z, r, a_h, candidate = gates(before, x)
         # By how much each of the three sums of a step moves its new state.

@@ -1,4 +1,4 @@
-"""Layers that are computed in less time against the stock layers that they stand for: outputs, gradients, statistics."""
+"""Layers that are computed in less time against the stock ones that they stand for: outputs, gradients, statistics."""
 
 from __future__ import annotations
 
