@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from multiview.report.paper import PAPER_TABLE_3
 
+from multiview.report.paper import PAPER_TABLE_3
 from tests import trees
 from tests.helpers.paper import SYSTEMS, TABLE_3
 
