@@ -84,7 +84,7 @@ def table_2_raw(sample_rate: int) -> tuple[Conv, ...]:
 
 
 def _sequence(x: Any, view: str, sample_rate: int, wide: Callable[[int], int]) -> Any:
-    """The convolutions: Table 1 for a view with frequency bins, Table 2 for a waveform; [batch, T, 512] at full width."""
+    """The convolutions, of Table 1 for a view with frequency bins, of Table 2 for a waveform; [batch, T, 512]."""
     waveform = VIEWS[view].bands is None
     if waveform:
         for row in table_2_raw(sample_rate):

@@ -109,7 +109,8 @@ def build_network(
     def wide(units: int) -> int:
         return max(1, round(units * width))
 
-    inputs, features, embeddings, outputs = {}, {}, {}, {}
+    inputs, features, outputs = {}, {}, {}
+    embeddings: dict[str, Any] = {}
     for view in chosen.views:
         x = inputs[view] = keras.Input((*size.segment_shape(view), 1), name=view)
         if statistics and view in statistics:

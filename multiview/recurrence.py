@@ -48,6 +48,14 @@ class Recurrences(layers.Layer):
         return cls(**{**config, "birnns": birnns})
 
 
+def without_cudnn(model: keras.Model) -> None:
+    """Make the recurrences of a model such that its graph runs on any device."""
+    for layer in model.layers:
+        for birnn in getattr(layer, "birnns", [layer]):
+            if isinstance(birnn, layers.Bidirectional):
+                birnn.forward_layer.use_cudnn = birnn.backward_layer.use_cudnn = False
+
+
 def on_gpu() -> bool:
     """Whether Keras computes on a GPU."""
     if keras.backend.backend() == "tensorflow":

@@ -213,7 +213,7 @@ def test_unknown_system_is_named() -> None:
 
 
 def test_full_network_has_the_size_of_the_paper() -> None:
-    assert geometry(44100).segment_samples == 66650
+    assert geometry(44100).segment_shape("raw") == (66650,)
     assert 42e6 < build_network("multiview", 50, 44100).count_params() < 44e6
 
 

@@ -23,7 +23,6 @@ import keras
 import numpy as np
 import soundfile
 import tensorflow as tf
-from keras import layers
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
@@ -37,6 +36,7 @@ from multiview.model_card import model_card
 from multiview.names import SYSTEMS
 from multiview.networks import BlendedModel, build_network
 from multiview.prediction import Predictor, of_run
+from multiview.recurrence import without_cudnn
 from multiview.runs import Run
 from multiview.segments import cut
 
@@ -124,9 +124,7 @@ def in_float32(model: BlendedModel, system: str, classes: int, sample_rate: int,
     finally:
         keras.config.set_dtype_policy(policy)
     copy.set_weights(model.get_weights())
-    for layer in copy.layers:
-        if isinstance(layer, layers.Bidirectional):
-            layer.forward_layer.use_cudnn = layer.backward_layer.use_cudnn = False
+    without_cudnn(copy)
     return copy
 
 
