@@ -107,7 +107,7 @@ class Conv2D(layers.Conv2D):
     """Keras's layer with padding, for images that may be narrow.
 
     Not the plain one for its bias, see `_convolved`; and because an image two pixels wide takes twice as long as a
-    sequence of twice the channels. So it becomes one, and the kernel says what each pixel of a row gives to each.
+    sequence of twice the channels. So it becomes one, and the kernel a matrix of what each pixel of a row gives each.
     """
 
     WIDTH = 2  # of a narrow image, at most
@@ -129,7 +129,7 @@ class Conv2D(layers.Conv2D):
 
 @ops.custom_gradient
 def _biased(x: Any, bias: Any) -> Any:
-    """The sum. No `ops.add`: to TensorFlow that is a biased convolution, whose gradient takes up to thrice as long."""
+    """The sum; `ops.add` would make it a biased convolution, whose gradient takes up to three times as long."""
 
     def gradient(upstream: Any) -> tuple:
         import tensorflow as tf
@@ -157,7 +157,10 @@ class BatchNormalization(layers.BatchNormalization):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalise; the statistics of the batch in training."""
-        fused = keras.backend.backend() == "tensorflow" and self.compute_dtype == "float32" and mask is None
+        stock = (
+            mask is not None or self.gamma is None or self.beta is None or self.axis not in (-1, len(inputs.shape) - 1)
+        )
+        fused = keras.backend.backend() == "tensorflow" and self.compute_dtype == "float32" and not stock
         if not (training and self.trainable and fused):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf

@@ -48,6 +48,15 @@ class Recurrences(layers.Layer):
         return cls(**{**config, "birnns": birnns})
 
 
+def without_cudnn(model: keras.Model) -> None:
+    """Make the recurrences of a model such that its graph runs on any device."""
+    for layer in model.layers:
+        for each in getattr(layer, "birnns", [layer]):
+            for part in (each, getattr(each, "forward_layer", None), getattr(each, "backward_layer", None)):
+                if hasattr(part, "use_cudnn"):
+                    part.use_cudnn = False
+
+
 def on_gpu() -> bool:
     """Whether Keras computes on a GPU."""
     if keras.backend.backend() == "tensorflow":

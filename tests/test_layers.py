@@ -70,8 +70,7 @@ def twins(ours: layers.Layer, stock: layers.Layer, shape: Any, rng: np.random.Ge
     """Build both with the same random weights; their names must be the same, too."""
     for layer in (ours, stock):
         layer.build(shape)
-    names = [variable.path.split("/")[-3:][-1] for variable in stock.weights]
-    assert [variable.path.split("/")[-1] for variable in ours.weights] == names
+    assert [variable.name for variable in ours.weights] == [variable.name for variable in stock.weights]
     values = [
         np.abs(rng.normal(0.3, 0.3, weight.shape)) if "variance" in weight.name else rng.normal(0, 0.3, weight.shape)
         for weight in stock.weights

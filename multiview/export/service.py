@@ -24,6 +24,7 @@ from multiview.audio import MAX_AMPLITUDE
 from multiview.evaluation import BATCH_SIZE
 from multiview.networks import BlendedModel, build_network, standardising_layer
 from multiview.predict.saved import VIEWS_SIGNATURE
+from multiview.recurrence import without_cudnn
 from multiview.segments import Segments, cut_in_graph, test_starts_in_graph
 from multiview.systems import System
 from multiview.views import VIEWS, Geometry, Sound
@@ -65,10 +66,7 @@ def in_float32(model: BlendedModel, system: System, sample_rate: int, settings: 
     finally:
         keras.config.set_dtype_policy(policy)
     copy.set_weights(model.get_weights())
-    for layer in copy.layers:
-        for part in (layer, *(getattr(layer, each, None) for each in ("forward_layer", "backward_layer"))):
-            if hasattr(part, "use_cudnn"):
-                part.use_cudnn = False
+    without_cudnn(copy)
     return copy
 
 
