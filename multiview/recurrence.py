@@ -52,9 +52,9 @@ def without_cudnn(model: keras.Model) -> None:
     """Make the recurrences of a model such that its graph runs on any device."""
     for layer in model.layers:
         for each in getattr(layer, "birnns", [layer]):
-            for part in (each, getattr(each, "forward_layer", None), getattr(each, "backward_layer", None)):
-                if hasattr(part, "use_cudnn"):
-                    part.use_cudnn = False
+            parts: list[Any] = [each, *(getattr(each, name, None) for name in ("forward_layer", "backward_layer"))]
+            for part in (part for part in parts if hasattr(part, "use_cudnn")):
+                part.use_cudnn = False
 
 
 def on_gpu() -> bool:

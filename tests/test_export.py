@@ -153,7 +153,7 @@ def test_copy_for_any_device(single: Run) -> None:
     assert model.get_layer("raw_conv1").compute_dtype == "bfloat16"
     copy = in_float32(model, single.system(), RATE, single.settings())
     assert {layer.compute_dtype for layer in copy.layers} == {"float32"}
-    (birnn,) = (layer for layer in copy.layers if isinstance(layer, keras.layers.Bidirectional))
+    (birnn,) = copy.get_layer("birnn").birnns
     assert birnn.forward_layer.use_cudnn is False and birnn.backward_layer.use_cudnn is False
     for mine, its in zip(copy.weights, model.weights, strict=True):
         np.testing.assert_array_equal(mine, its)
