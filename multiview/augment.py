@@ -13,6 +13,7 @@ from multiview.support.registry import Registry
 from multiview.views import VIEWS
 
 GAIN_DB = 6.0
+NONE = "none"  # in place of names, where a preset has some
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def choose(names: str | None) -> tuple[Augmentation, ...]:
     InputError
         For an unknown name.
     """
-    return tuple(AUGMENTATIONS.find(name) for name in names.split(",")) if names else ()
+    return tuple(AUGMENTATIONS.find(name) for name in names.split(",")) if names and names != NONE else ()
 
 
 def augmented(batch: Batch, augmentations: Sequence[Augmentation], key: Sequence[int]) -> Batch:

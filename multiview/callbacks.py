@@ -11,7 +11,7 @@ from multiview.blending import Rule
 from multiview.history import Evaluation, Losses
 from multiview.networks import BlendedModel
 
-Listener = Callable[[Evaluation, BlendedModel], None]
+Listener = Callable[[Evaluation, BlendedModel, BlendedModel], None]
 
 
 class AdaptiveBlending(keras.callbacks.Callback):
@@ -32,7 +32,9 @@ class AdaptiveBlending(keras.callbacks.Callback):
         warm_up: Integer. Evaluations after the first during which the weights stay uniform.
         place: Callable, number of the evaluation to `epoch`, `step` and `learning_rate`; by default as the optimizer
             says.
-        listeners: Callables that take each evaluation and the model, in order.
+        listeners: Callables that take each evaluation, the model in training and the one that was evaluated, in order.
+        evaluated: Callable, model in training to the model that is evaluated, such as that of its averaged weights;
+            by default itself.
     """
 
     def __init__(
@@ -42,10 +44,11 @@ class AdaptiveBlending(keras.callbacks.Callback):
         warm_up: int = 0,
         place: Callable[[int], dict] | None = None,
         listeners: Sequence[Listener] = (),
+        evaluated: Callable[[BlendedModel], BlendedModel] = lambda model: model,
     ) -> None:
         super().__init__()
         self.measure, self.rule, self.warm_up = measure, rule, warm_up
-        self.place, self.listeners = place or self._place, listeners
+        self.place, self.listeners, self.evaluated = place or self._place, listeners, evaluated
 
     def replay(self, evaluations: Iterable[Losses]) -> None:
         """Bring the rule to where it was after evaluations 0, 1, ..."""
@@ -70,12 +73,14 @@ class AdaptiveBlending(keras.callbacks.Callback):
         return dict(zip(self.rule.branches, weights.tolist(), strict=True))
 
     def _evaluate(self, logs: dict | None) -> None:
-        number, losses = len(self.rule.history["train"]), self.measure(self.model)
+        number, evaluated = len(self.rule.history["train"]), self.evaluated(self.model)
+        losses = self.measure(evaluated)
         weight = self._update(losses)
-        self.model.branch_weights.assign(list(weight.values()))
+        for model in (self.model, evaluated):
+            model.branch_weights.assign(list(weight.values()))
         evaluation = Evaluation(evaluation=number, weight=weight, **vars(losses), **self.place(number))
         for listener in self.listeners:
-            listener(evaluation, self.model)
+            listener(evaluation, self.model, evaluated)
         if logs is not None:
             logs.update(evaluation.logs())
 
@@ -88,7 +93,7 @@ class Progress(keras.callbacks.Callback):
         self.bar = tqdm(total=steps, initial=done, desc=label, unit="step", smoothing=0.05)
         self.branch = branch
 
-    def show(self, evaluation: Evaluation, model: BlendedModel) -> None:
+    def show(self, evaluation: Evaluation, *_: BlendedModel) -> None:
         """Write the accuracy beside the bar."""
         if evaluation.evaluation:
             self.bar.set_postfix(val_accuracy=f"{evaluation.accuracy[self.branch]:.3f}")

@@ -55,6 +55,14 @@ class AttentionPooling(keras.layers.Layer):
         return {**super().get_config(), "units": self.units}
 
 
+@keras.saving.register_keras_serializable(package="multiview")
+class StopGradient(keras.layers.Layer):
+    """What goes in comes out, and no gradient goes back."""
+
+    def call(self, inputs: Any) -> Any:
+        return ops.stop_gradient(inputs)
+
+
 def on_cpu_of_tensorflow() -> bool:
     """Whether operations run one by one on a CPU, where it pays to choose them."""
     return keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")

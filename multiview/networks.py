@@ -12,7 +12,7 @@ from keras import layers, ops
 from multiview import backbones
 from multiview.backbones import BACKBONES
 from multiview.crnn import DROPOUT
-from multiview.layers import Dropout
+from multiview.layers import Dropout, StopGradient
 from multiview.systems import find_system
 from multiview.views import geometry
 
@@ -68,6 +68,7 @@ def build_network(
     *,
     views: Sequence[str] | None = None,
     backbone: str | None = None,
+    joint_gradient: bool = True,
 ) -> BlendedModel:
     """Build one of the trained systems.
 
@@ -88,6 +89,9 @@ def build_network(
         The views of a system on several; the paper's four by default.
     backbone : str, optional
         `NAME` for all views or `VIEW=NAME,...` for some; the paper's CRNN by default.
+    joint_gradient : bool
+        Whether the joint branch trains the networks of the views, as in the paper, or itself alone where these have
+        branches of their own.
 
     Returns
     -------
@@ -132,6 +136,8 @@ def build_network(
             outputs[branch] = _classifier(embeddings[branch], branch, wide(FC_UNITS), classes)
         else:
             joint = layers.Concatenate(name=f"{branch}_embedding")([embeddings[view] for view in chosen.views])
+            if not joint_gradient and len(chosen.branches) > 1:
+                joint = StopGradient(name=f"{branch}_stop")(joint)
             outputs[branch] = _classifier(joint, branch, wide(MULTIVIEW_FC_UNITS), classes)
     return BlendedModel(inputs, outputs, name=system)
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
 from multiview.augment import AUGMENTATIONS
 from multiview.backbones import BACKBONES, DEFAULT
-from multiview.blending import BLENDINGS, PAPER
-from multiview.settings import PRECISIONS
+from multiview.blending import BLENDINGS
+from multiview.settings import KEEP, PRECISIONS, SCHEDULES
 from multiview.systems import JOINT_SYSTEMS
 from multiview.views import VIEWS, paper_views
 
 
 def _listed(registry) -> str:
     return "; ".join(f"{name}: {entry.text}" for name, entry in registry.items())
+
+
+def _words(kinds: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {text}" for name, text in kinds.items())
 
 
 def training_options() -> dict[str, dict]:
@@ -30,6 +35,17 @@ def training_options() -> dict[str, dict]:
             "help": "steps from one evaluation to the next (an epoch)",
         },
         "precision": {"choices": PRECISIONS, "default": "float32", "help": "of the arithmetic (float32)"},
+        "keep": {"choices": KEEP, "help": f"which network (the preset's). {_words(KEEP)}"},
+        "schedule": {"choices": SCHEDULES, "help": f"of the learning rate (the preset's). {_words(SCHEDULES)}"},
+        "averaging": {
+            "type": float,
+            "metavar": "DECAY",
+            "help": "evaluate and keep an exponential average of the weights; 0 for none (the preset's)",
+        },
+        "joint_gradient": {
+            "action": argparse.BooleanOptionalAction,
+            "help": "whether the joint branch trains the views' networks, too (the preset's)",
+        },
         "views": {
             "metavar": "LIST",
             "help": f"views of {' and '.join(JOINT_SYSTEMS)}, of {','.join(VIEWS)} ({','.join(paper_views())})",
@@ -40,7 +56,7 @@ def training_options() -> dict[str, dict]:
         },
         "augmentations": {
             "metavar": "LIST",
-            "help": f"changes of training batches (none). {_listed(AUGMENTATIONS)}",
+            "help": f"changes of training batches, or none (the preset's). {_listed(AUGMENTATIONS)}",
         },
     }
 
@@ -56,8 +72,7 @@ def add_blending_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--blending",
         choices=BLENDINGS,
-        default=PAPER.name,
-        help=f"weights of the branches ({PAPER.name}). {_listed(BLENDINGS)}",
+        help=f"weights of the branches (the preset's). {_listed(BLENDINGS)}",
     )
 
 

@@ -14,6 +14,16 @@ from multiview.systems import System, chosen_views, find_system
 DECAY = 0.8  # of the learning rate ...
 MILESTONES = (0.1, 0.2, 0.3)  # ... after these shares of the epochs (Sec. 3.1.3)
 MAX_SEED = 10**6
+KEEP = {
+    "first_best": "best validation accuracy, the first of equals",
+    "last_best": "best validation accuracy, the last of equals",
+    "loss": "lowest validation loss, averaged over W evaluations",
+    "end": "the network at the end",
+}
+SCHEDULES = {
+    "steps": "Sec. 3.1.3: multiplied by 0.8 after 0.1, 0.2 and 0.3 of the epochs",
+    "cosine": "falling to 0 along half a cosine",
+}
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
@@ -22,7 +32,9 @@ class Preset:
     """What a run takes from its preset unless the user says otherwise; `text` says what it is for.
 
     `width` is a factor on the widths of Tables 1 and 2, `sample_rate` in Hz and `epochs` are the
-    dataset's own where None, and `window` is W of Algorithm 1 in evaluations.
+    dataset's own where None, and `window` is W of Algorithm 1 in evaluations. `keep` is one of KEEP, `schedule` one
+    of SCHEDULES, `averaging` the decay of the exponential average of the weights that is evaluated and kept, and
+    `joint_gradient` whether the joint branch trains the views' networks.
     """
 
     name: str
@@ -35,6 +47,12 @@ class Preset:
     warm_up_learning_rate: float
     warm_up_epochs: int
     window: int
+    keep: str = "last_best"
+    schedule: str = "steps"
+    averaging: float | None = None
+    joint_gradient: bool = True
+    blending: str = blending.PAPER.name
+    augmentations: str | None = None
 
 
 PRESETS: Registry[Preset] = Registry("preset")
@@ -106,6 +124,10 @@ class Settings:
     evaluation_interval: int | None = None  # in steps; an epoch where None
     precision: str = "float32"
     blending: str = blending.PAPER.name
+    keep: str = "first_best"  # as runs that do not say so did
+    schedule: str = "steps"
+    averaging: float | None = None
+    joint_gradient: bool = True
     views: str | None = None  # of a system on several, a list; the paper's four where None
     backbone: str | None = None  # NAME or VIEW=NAME,...; the paper's where None
     augmentations: str | None = None  # a list
@@ -114,6 +136,9 @@ class Settings:
         """Learning rate of an epoch, counted from 1."""
         if epoch <= self.warm_up_epochs:
             return self.warm_up_learning_rate
+        if self.schedule == "cosine":
+            done = (epoch - self.warm_up_epochs - 1) / max(1, self.epochs - self.warm_up_epochs)
+            return self.learning_rate * (1 + math.cos(math.pi * done)) / 2
         return self.learning_rate * DECAY ** sum(epoch > share * self.epochs for share in MILESTONES)
 
     @property
@@ -177,6 +202,11 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
             raise InputError(f"expected --{field.replace('_', '-')} above 0, found {value}")
     if not 0 <= settings.seed < MAX_SEED:
         raise InputError(f"expected --seed from 0 to {MAX_SEED - 1}, found {settings.seed}")
+    for name, known in (("keep", KEEP), ("schedule", SCHEDULES)):
+        if getattr(settings, name) not in known:
+            raise InputError(f"expected --{name} of {', '.join(known)}, found {getattr(settings, name)!r}")
+    if settings.averaging is not None and not 0 <= settings.averaging < 1:
+        raise InputError(f"expected --averaging from 0 to below 1, found {settings.averaging}")
     blending.BLENDINGS.find(settings.blending)
     settings.names()  # refuses unknown ones
     store.require(settings.resolve().views, f"system {system}")

@@ -10,9 +10,10 @@ import keras
 import numpy as np
 
 from multiview.augment import Batch, augmented, choose
+from multiview.averaging import STATISTICS_SEGMENTS, AveragedNetwork
 from multiview.networks import BlendedModel, build_network
 from multiview.optimizer import Adam
-from multiview.segments import Segments, cut, random_starts
+from multiview.segments import MONITOR_SEGMENTS, Segments, cut, random_starts, test_segments
 from multiview.settings import Settings
 from multiview.splits import Split
 from multiview.store import Store
@@ -117,12 +118,22 @@ def make_network(store: Store, settings: Settings, split: Split) -> BlendedModel
         statistics,
         views=settings.views.split(",") if settings.views else None,
         backbone=settings.backbone,
+        joint_gradient=settings.joint_gradient,
     )
+
+
+def averaged_network(store: Store, settings: Settings, split: Split) -> AveragedNetwork:
+    """A network for the averaged weights of a run, with segments of clips all over its training set."""
+    size = store.size
+    clips = split.train[:: max(1, len(split.train) * MONITOR_SEGMENTS // STATISTICS_SEGMENTS)]
+    segments = test_segments(clips, store.samples[clips], size, most=MONITOR_SEGMENTS)[:STATISTICS_SEGMENTS]
+    return AveragedNetwork(make_network(store, settings, split), cut(store, segments, settings.resolve().views))
 
 
 def compile_network(model: BlendedModel, settings: Settings, steps_per_epoch: int) -> None:
     """Adam on the schedule; with its state, so that a checkpoint can be put in."""
-    model.compile(optimizer=Adam(learning_rate_schedule(settings, steps_per_epoch)))
+    averaging = {"use_ema": True, "ema_momentum": settings.averaging} if settings.averaging else {}
+    model.compile(optimizer=Adam(learning_rate_schedule(settings, steps_per_epoch), **averaging))
     model.optimizer.build(model.trainable_variables)
 
 

@@ -109,7 +109,7 @@ def tiny_recorder(tiny_store: Store, tiny_settings, tmp_path: Path):
             number, half = len(recorder.evaluations), dict.fromkeys(recorder.branches, 0.5)
             train = dict(zip(recorder.branches, train_losses, strict=True))
             step = number * interval
-            recorder.record(Evaluation(train, half, half, number, step // 3, step, 0.1, half), model)
+            recorder.record(Evaluation(train, half, half, number, step // 3, step, 0.1, half), model, model)
 
         return run, recorder, record
 

@@ -58,7 +58,7 @@ def test_overfitting_branch_loses_weight_against_one_that_generalises(rng: np.ra
     blending = AdaptiveBlending(
         measuring(train, validation),
         Algorithm1(AB, window=3),
-        listeners=[lambda evaluation, _: heard.append(evaluation)],
+        listeners=[lambda evaluation, *_: heard.append(evaluation)],
     )
     history = model.fit(*train, epochs=15, verbose=0, callbacks=[blending]).history
     weights = np.array([history["weight_a"], history["weight_b"]])

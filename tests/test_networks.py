@@ -207,6 +207,21 @@ def test_training_step_moves_only_the_weighted_branch(rng: np.random.Generator) 
     assert moved == {"cqt"}
 
 
+def test_joint_branch_may_train_itself_alone(rng: np.random.Generator) -> None:
+    """With all the weight on the joint branch, and no gradient from it, the views' networks stay as they are."""
+    model = build_network("multiview", 3, 22050, 1 / 32, views=["mel", "cqt"], joint_gradient=False)
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    model.branch_weights.assign([0, 0, 1])
+    before = [ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    model.train_on_batch(segments(model, 4, rng), rng.integers(0, 3, 4))
+    moved = {
+        variable.path.split("_")[0]
+        for old, variable in zip(before, model.trainable_variables, strict=True)
+        if not np.array_equal(old, ops.convert_to_numpy(variable))
+    }
+    assert moved == {"multiview"}
+
+
 def test_unknown_system_is_named() -> None:
     with pytest.raises(InputError, match="mel, gammatone, cqt, raw, concat, multiview; found 'video'"):
         build_network("video", CLASSES, 22050)

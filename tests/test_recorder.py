@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from multiview.experiment import checkpoint, recorder
 from multiview.experiment.evaluate import evaluate
 from multiview.experiment.run import Run
 from multiview.experiment.train import train
+from multiview.history import Evaluation
 from multiview.store import Store
 from multiview.support import files
 from multiview.support.errors import InputError
@@ -38,13 +40,21 @@ def stop_after(evaluations: int, monkeypatch: pytest.MonkeyPatch, error: type[Ba
     monkeypatch.setattr(recorder.Recorder, "record", stopping)
 
 
+RECIPE = {"averaging": 0.9, "keep": "loss", "schedule": "cosine", "augmentations": "gain", "joint_gradient": False}
+
+
 @pytest.mark.parametrize(
-    ("system", "interval"), [("multiview", None), pytest.param("cqt", 2, marks=pytest.mark.backend)]
+    ("system", "changes"),
+    [
+        ("multiview", {}),
+        ("multiview", {"views": "mel,raw", **RECIPE}),
+        pytest.param("cqt", {"evaluation_interval": 2, **RECIPE}, marks=pytest.mark.backend),
+    ],
 )
 def test_continued_run_equals_an_undisturbed_one(
-    tiny_store: Store, tiny_settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, interval: int | None
+    tiny_store: Store, tiny_settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, changes: dict
 ) -> None:
-    settings = tiny_settings(system, evaluation_interval=interval, batch_size=16)
+    settings = tiny_settings(system, batch_size=16, **changes)
     monkeypatch.setattr(recorder, "CHECKPOINT_SHARE", math.inf)
     whole = train(tiny_store, settings, tmp_path / "whole")
     with monkeypatch.context() as patch:
@@ -129,6 +139,22 @@ def test_killed_run_continues_from_its_checkpoint(tiny_store: Store, tmp_path: P
     assert f"{done * steps}/{6 * steps}" in bars[0]
     assert json.loads(run.metrics.read_text())["clips"] == 12
     assert_equal_runs(run, undisturbed)
+
+
+def evaluation(number: int, accuracy: float, loss: float) -> Evaluation:
+    values = {"mel": loss}
+    return Evaluation(values, values, {"mel": accuracy}, number, number, number, 0.1, {"mel": 1.0})
+
+
+@pytest.mark.parametrize(("rule", "kept"), [("first_best", 1), ("last_best", 3), ("end", 5), ("loss", 4)])
+def test_which_model_is_kept(rule: str, kept: int) -> None:
+    """Accuracies 0.2 0.8 0.5 0.8 0.7 0.7; losses 3 1 2 1 0.5 3, over two evaluations 3 2 1.5 1.5 0.75 1.75."""
+    keeper, seen = recorder.Kept("mel", rule, window=2), []
+    for number, (accuracy, loss) in enumerate([(0.2, 3), (0.8, 1), (0.5, 2), (0.8, 1), (0.7, 0.5), (0.7, 3)]):
+        seen.append(evaluation(number, accuracy, loss))
+        keeper.offer(seen, SimpleNamespace(variables=[np.array(number)]))
+    assert keeper.place() == {"evaluation": kept, "epoch": kept}
+    assert [int(each) for each in keeper.variables] == [kept]
 
 
 class Crash(BaseException):

@@ -25,7 +25,11 @@ def test_records_of_before_are_read(tiny_store: Store) -> None:
     record = json.loads(json.dumps(asdict(settings)))
     for younger in ("views", "backbone", "augmentations", "blending", "precision"):
         del record[younger]
-    assert from_record(record) == settings
+    found = from_record(record)
+    assert (found.views, found.blending, found.averaging, found.joint_gradient) == (None, "paper", None, True)
+    assert (found.keep, found.schedule) == ("last_best", "steps")
+    del record["keep"]
+    assert from_record(record).keep == "first_best"  # as it was before there was a choice
 
 
 @pytest.mark.parametrize(
@@ -36,6 +40,9 @@ def test_records_of_before_are_read(tiny_store: Store) -> None:
         ({"backbone": "video=crnn"}, "expected --backbone with a view there is"),
         ({"augmentations": "gain,noise"}, "expected an augmentation of gain; found 'noise'"),
         ({"views": "mel,video"}, "expected a view of"),
+        ({"keep": "best"}, "expected --keep of first_best, last_best, loss, end, found 'best'"),
+        ({"schedule": "linear"}, "expected --schedule of steps, cosine, found 'linear'"),
+        ({"averaging": 1.0}, "expected --averaging from 0 to below 1, found 1.0"),
     ],
 )
 def test_unknown_names_are_refused(tiny_store: Store, changes: dict, message: str) -> None:

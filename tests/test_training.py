@@ -51,6 +51,15 @@ def test_schedule_of_the_paper(tiny_store: Store, epoch: int, rate: float) -> No
         assert float(schedule(step)) == pytest.approx(rate, rel=1e-5)
 
 
+def test_cosine_falls_from_the_rate_to_nothing(tiny_store: Store) -> None:
+    """Over the 58 epochs after the warm-up of 2: all of the rate in the first, half in the 30th, little in the last."""
+    settings = make_settings(tiny_store, "mel", 1, "small", schedule="cosine", learning_rate=2e-3)
+    rates = [settings.learning_rate_at(epoch) for epoch in range(1, 61)]
+    assert rates[:2] == [1e-4, 1e-4] and rates[2] == 2e-3
+    assert rates[2 + 29] == pytest.approx(1e-3)
+    assert rates[-1] == pytest.approx(2e-3 * math.sin(math.pi / 58 / 2) ** 2)
+
+
 def test_presets_are_the_papers_and_a_quarter(tiny_store: Store) -> None:
     paper = make_settings(tiny_store, "multiview", 1, "paper")
     assert (paper.width, paper.batch_size, paper.window, paper.epochs) == (1.0, 64, 20, 1500)
@@ -136,7 +145,7 @@ def test_weights_follow_algorithm_1_and_are_in_the_kept_model(tiny_trained: Run)
         weights = rule.update(*losses, warm_up=row["evaluation"] < 1)
         np.testing.assert_allclose([row[f"weight_{b}"] for b in BRANCHES], weights, atol=1e-12)
     assert any(row["weight_mel"] != 0.2 for row in history)
-    best = max(history, key=lambda row: row["val_accuracy_multiview"])  # the first of equals
+    best = max(reversed(history), key=lambda row: row["val_accuracy_multiview"])  # the last of equals
     assert tiny_trained.read()["kept"]["evaluation"] == best["evaluation"]
     kept = keras.ops.convert_to_numpy(tiny_trained.load_model().branch_weights)
     np.testing.assert_allclose(kept, [best[f"weight_{b}"] for b in BRANCHES], atol=1e-6)

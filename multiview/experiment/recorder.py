@@ -23,16 +23,29 @@ EXPLODED_LOSS, EXPLODED_EVALUATIONS = 7.0, 10
 
 @dataclass
 class Kept:
-    """The model that is kept: the one with the best validation accuracy of the scored branch; the first of equals."""
+    """The model that is kept: one of `multiview.settings.KEEP`, by the validation clips of the scored branch."""
 
     branch: str
+    rule: str = "first_best"
+    window: int = 1
     evaluation: Evaluation | None = None
     variables: list[np.ndarray] = field(default_factory=list)
 
-    def offer(self, evaluation: Evaluation, model: BlendedModel) -> None:
-        """Take the model if it is better."""
-        if self.evaluation is None or evaluation.accuracy[self.branch] > self.evaluation.accuracy[self.branch]:
-            self.evaluation, self.variables = evaluation, arrays_of(model.variables)
+    def offer(self, evaluations: Sequence[Evaluation], model: BlendedModel) -> None:
+        """Take the model of the latest evaluation if it is better."""
+        if self.evaluation is None or self._better(evaluations):
+            self.evaluation, self.variables = evaluations[-1], arrays_of(model.variables)
+
+    def _better(self, evaluations: Sequence[Evaluation]) -> bool:
+        assert self.evaluation is not None
+        now, best = (each.accuracy[self.branch] for each in (evaluations[-1], self.evaluation))
+        if self.rule == "loss":
+            return self._smooth(evaluations) <= self._smooth(evaluations[: self.evaluation.evaluation + 1])
+        return {"first_best": now > best, "last_best": now >= best, "end": True}[self.rule]
+
+    def _smooth(self, evaluations: Sequence[Evaluation]) -> float:
+        """Validation loss, averaged over the window that ends with the last of the evaluations."""
+        return float(np.mean([each.validation[self.branch] for each in evaluations[-self.window :]]))
 
     def place(self) -> dict[str, int]:
         """When it was, as `run.json` says it."""
@@ -65,11 +78,11 @@ class Recorder:
     The state of the blending rule is not kept: it follows from the evaluations.
     """
 
-    def __init__(self, run: Run, system: System) -> None:
+    def __init__(self, run: Run, system: System, keep: str = "first_best", window: int = 1) -> None:
         self.branches = system.branches
         self.history = HistoryFile(run.history, system.branches)
         self.checkpoint = Checkpoint(run.checkpoint)
-        self.kept = Kept(system.scored)
+        self.kept = Kept(system.scored, keep, window)
         self.evaluations: list[Evaluation] = []
         self.seconds = 0.0
         self.checkpoint_seconds = 0.0  # that of `seconds` went into checkpoints
@@ -96,8 +109,8 @@ class Recorder:
             self.checkpoint_seconds = record.get("checkpoint_seconds", 0.0)
         self.history.write(self.evaluations)
 
-    def record(self, evaluation: Evaluation, model: BlendedModel) -> None:
-        """Write the row, keep the model if it is the best, and write a checkpoint when it is time.
+    def record(self, evaluation: Evaluation, model: BlendedModel, evaluated: BlendedModel) -> None:
+        """Write the row, keep the evaluated model if it is the best, and write a checkpoint when it is time.
 
         Raises
         ------
@@ -106,7 +119,7 @@ class Recorder:
         """
         self.evaluations.append(evaluation)
         self.history.append(evaluation)
-        self.kept.offer(evaluation, model)
+        self.kept.offer(self.evaluations, evaluated)
         now = time.monotonic()
         self.seconds, self._clock = self.seconds + now - self._clock, now
         # While losses are exploded, the checkpoint stays that of the last good state.

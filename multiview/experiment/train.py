@@ -17,7 +17,7 @@ from multiview.splits import Split, make_split
 from multiview.store import Store
 from multiview.support.errors import InputError
 from multiview.support.files import replacing
-from multiview.training import TrainingSegments, compile_network, fit, make_network
+from multiview.training import TrainingSegments, averaged_network, compile_network, fit, make_network
 
 
 def train(store: Store, settings: Settings, path: str | Path) -> Run:
@@ -65,13 +65,18 @@ def _fit(store: Store, settings: Settings, split: Split, data: TrainingSegments,
     model = make_network(store, settings, split)
     compile_network(model, settings, data.steps_per_epoch)
 
-    recorder = Recorder(run, system)
+    recorder = Recorder(run, system, settings.keep, settings.window)
     recorder.resume(model)
     rule = BLENDINGS[settings.blending].rule(system.branches, settings.window)
     label = f"{store.dataset} {settings.system} fold {settings.fold}"
     progress = Progress(label, data.intervals * data.interval, recorder.done * data.interval, system.scored)
     blending = AdaptiveBlending(
-        Monitor(store, split, settings.batch_size), rule, data.warm_up, data.place, [recorder.record, progress.show]
+        Monitor(store, split, settings.batch_size),
+        rule,
+        data.warm_up,
+        data.place,
+        listeners=[recorder.record, progress.show],
+        evaluated=averaged_network(store, settings, split) if settings.averaging else lambda model: model,
     )
     blending.replay(recorder.evaluations)
     fit(model, data, [blending, progress], recorder.done)

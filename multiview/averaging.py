@@ -1,0 +1,48 @@
+"""The exponential average of a network's weights, as a network of its own that is evaluated, kept and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+from keras import layers
+
+from multiview.networks import BlendedModel
+
+STATISTICS_SEGMENTS = 128  # from which the statistics of batch normalisation are taken anew
+
+
+class AveragedNetwork:
+    """A network with the averaged weights that the optimizer of another one keeps.
+
+    The averages are variables of the optimizer, so a checkpoint has them. The statistics of batch normalisation are not
+    averaged, as those of an average of weights are not the average of statistics: they are taken anew, each time,
+    from segments of training clips, without dropout.
+
+    Parameters
+    ----------
+    network : BlendedModel
+        Of the same build as the one in training; it is changed for this purpose, and not to be saved.
+    segments : mapping
+        Views of training segments, as the network takes them.
+    """
+
+    def __init__(self, network: BlendedModel, segments: Mapping[str, np.ndarray]) -> None:
+        self.network, self.segments = network, dict(segments)
+        for layer in network.layers:
+            if isinstance(layer, layers.Dropout):
+                layer.rate = 0.0
+            if isinstance(layer, layers.BatchNormalization):
+                layer.momentum = 0.0  # what a batch says replaces what there was
+
+    def __call__(self, model: BlendedModel) -> BlendedModel:
+        """The averaged network as it is now, of a compiled `model` in training."""
+        for target, source in zip(self.network.variables, model.variables, strict=True):
+            target.assign(source)
+        averages = model.optimizer._model_variables_moving_average  # Keras has no public way to read them
+        if int(keras.ops.convert_to_numpy(model.optimizer.iterations)):
+            for target, average in zip(self.network.trainable_variables, averages, strict=True):
+                target.assign(average)
+        self.network(self.segments, training=True)
+        return self.network
