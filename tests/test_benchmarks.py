@@ -80,6 +80,14 @@ def test_tables_of_the_weights(tmp_path: Path) -> None:
     results = Path(__file__).parents[1] / "results" / "esc10" / "small"
     table = weights.recorded_table(results).splitlines()
     assert len(table) == 2 + 2 * 5 and table[4].endswith("| – | – |")  # too few evaluations for a window of 10
+    table = weights.rules_table(results, alone=False).splitlines()
+    assert len(table) == 2 + len(weights.RULES)
+    for start in (
+        "| `paper` | 47 / 38 / 0.27 | 0.14 |",
+        "| `signed` | 29 / 0 / 0.38 |",
+        "| `slopes` | 24 / 2 / 0.24 |",
+    ):
+        assert sum(row.startswith(start) for row in table) == 1
     table = weights.noise_table(20, 0, noises=[0]).splitlines()
     assert table[2] == "| 0 | `paper` | 0 / 0 / 0.00 / 0.00 | 22 / 0 / 0.00 / 0.00 | 50 / 50 / 0.00 / 0.00 |"
     weights.draw(tmp_path / "weights.png", 0, 2, shown=10)

@@ -11,6 +11,7 @@ from multiview.blending import Algorithm1
 from multiview.callbacks import AdaptiveBlending
 from multiview.history import Losses
 from multiview.networks import BlendedModel
+from multiview.optimizer import Adam
 
 AB = ("a", "b")
 
@@ -122,3 +123,78 @@ def test_replay_restores_the_rule(rng: np.random.Generator) -> None:
     for name in ("train", "validation"):
         np.testing.assert_array_equal(undisturbed.rule.references[name], continued.rule.references[name])
     assert undisturbed.rule.history == continued.rule.history
+
+
+def trained(model: BlendedModel, weights: tuple, steps: int) -> np.ndarray:
+    """The parameters of branch a, or of the encoder if there is one, [steps + 1, parameters]; one batch throughout."""
+    x, y = make_data(np.random.default_rng(0), 64)
+    first = [each for each in model.trainable_variables if each.path.split("/")[-2] in ("a_hidden", "a_out", "encoder")]
+    model.branch_weights.assign(weights)
+    path = []
+    for step in range(steps + 1):
+        if step:
+            model.train_on_batch(x, y)
+        path.append(np.concatenate([ops.convert_to_numpy(each).ravel() for each in first]))
+    return np.array(path)
+
+
+def model_with_encoder() -> BlendedModel:
+    """Branch a has its own layer, the encoder, which branch b, the joint head, looks at, too."""
+    inputs = {name: keras.Input((20,), name=name) for name in AB}
+    encoded = layers.Dense(8, activation="relu", name="encoder")(inputs["a"])
+    both = layers.Concatenate()([encoded, inputs["b"]])
+    heads = {"a": encoded, "b": layers.Dense(8, activation="relu", name="b_hidden")(both)}
+    outputs = {name: layers.Dense(2, activation="softmax", name=f"{name}_head")(x) for name, x in heads.items()}
+    return BlendedModel(inputs, outputs)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize(
+    ("make", "optimizer", "cancels"),
+    [
+        (two_branch_model, Adam, True),
+        (two_branch_model, keras.optimizers.SGD, False),
+        (model_with_encoder, Adam, False),
+    ],
+)
+def test_constant_weight_cancels_under_adam_where_one_branch_trains_alone(make, optimizer, cancels: bool) -> None:
+    paths = []
+    for weight in (0.2, 0.8):
+        keras.utils.set_random_seed(1)
+        model = make()
+        model.compile(optimizer=optimizer(0.01))
+        paths.append(trained(model, (weight, 1 - weight), 40))
+    way = np.linalg.norm(paths[0][-1] - paths[0][0])
+    apart = np.linalg.norm(paths[1][-1] - paths[0][-1]) / way
+    assert apart < 0.01 if cancels else apart > 0.1
+
+
+def adams_steps(weights: np.ndarray) -> np.ndarray:
+    """Adam's steps, in learning rates, on one constant gradient times a weight that changes."""
+
+    def mean(values: np.ndarray, beta: float) -> np.ndarray:
+        counts = np.arange(1, len(values) + 1)
+        return np.array([np.average(values[:n], weights=beta ** np.arange(n)[::-1]) for n in counts])
+
+    return mean(weights, 0.9) / np.sqrt(mean(weights**2, 0.999))
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.0])
+def test_weight_that_changes_acts_through_adams_memory(weight: float) -> None:
+    """200 steps at 0.2, then 1 or 0; the rate is so small that the gradient stays what it is.
+
+    At 1 the steps grow to 2.5 learning rates within 15, as the mean gradient follows sooner than the mean square, and
+    are still 1.6 after 100. At 0 they go on, over 9 learning rates in all.
+    """
+    rate = 1e-5
+    keras.utils.set_random_seed(1)
+    model = two_branch_model(width=8)
+    model.compile(optimizer=Adam(rate))
+    trained(model, (0.2, 0.8), 200)
+    path = trained(model, (weight, 1 - weight), 100)
+    steps = np.median(np.abs(np.diff(path, axis=0)), axis=1) / rate
+    np.testing.assert_allclose(steps, adams_steps(np.repeat([0.2, weight], [200, 100]))[200:], atol=0.03)
+    if weight:
+        assert steps.max() == pytest.approx(2.48, abs=0.05) and steps[-1] == pytest.approx(1.6, abs=0.05)
+    else:
+        assert steps.sum() == pytest.approx(9.2, abs=0.2)

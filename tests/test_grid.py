@@ -58,7 +58,7 @@ def test_commands_make_the_runs_of_the_grid(tiny_store: Store, tmp_path: Path) -
     "name", ["paper", "window", "window0", "interval-5", "clever", "", "without_", "without_video", "mel"]
 )
 def test_unknown_ablations_are_refused(name: str) -> None:
-    with pytest.raises(InputError, match="expected ablations of fixed_references, uniform, averaged, windowN"):
+    with pytest.raises(InputError, match="expected ablations of fixed_references, uniform, averaged, .*, windowN"):
         ablation_changes(name)
 
 

@@ -109,7 +109,7 @@ def ablation_section(results: Results) -> Section:
     note = (
         "Over the folds that all have. Once the weights may move, after W evaluations and the warm-up: the mean of the "
         f"largest weight, the share of evaluations at which it is above {ONE_HOT}, and how much of the weight moves "
-        "from one evaluation to the next. The blending `averaged` is not the paper's."
+        "from one evaluation to the next. Of the blendings only `paper` is the paper's."
     )
     return Section("Ablations", pd.DataFrame(cells, columns=columns), (note,), file="ablations", data=table)
 

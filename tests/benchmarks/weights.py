@@ -6,6 +6,7 @@ Recorded losses: of the multi-view runs, and of the single-view and concatenatio
 Synthetic ones: an exponential decay, in validation to a floor from which a gap grows, and independent noise at
 every evaluation. Each cell has the share of evaluations, after the first W, at which one weight is above 0.9;
 the share at which all are equal; and how much of the weight moves from one evaluation to the next.
+All rules, and some with another epsilon, are compared on the recorded losses, with what each branch gets when.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from multiview.blending import BLENDINGS as RULES
+from multiview.blending import BLENDINGS as DECLARED
+from multiview.blending import Rule, Signed, Slopes
 from multiview.history import column
 from multiview.report.ablations import calmness
 from multiview.report.figures import weights_by_blending
@@ -26,11 +28,16 @@ from multiview.systems import JOINT, find_system
 
 BRANCHES = find_system(JOINT).branches
 RECORDED = {"multi-view": False, "each alone": True}  # whether the branches were trained by themselves
+RULES: dict[str, type[Rule]] = {name: each.rule for name, each in DECLARED.items()} | {
+    f"{rule.__name__.lower()}, {epsilon:g}": type(rule.__name__, (rule,), {"epsilon": epsilon})
+    for rule, epsilon in ((Signed, 1e-3), (Slopes, 1e-4))
+}
 BLENDINGS = ("paper", "fixed_references", "averaged")
 WINDOWS, INTERVALS = (2, 5, 10, 20), (1, 2, 5)  # in evaluations
 NOISES = (0.0, 0.001, 0.01, 0.1)  # standard deviations of a loss at one evaluation
 STAGES = ((20, 300), (300, 1000), (1000, 3000))  # evaluations
 FEWEST = 5  # evaluations to judge by
+WINDOW = 10  # that all rules are compared at, the small preset's
 
 # Synthetic branches, in the order of BRANCHES: raw falls slowest, the 2-D views overfit first.
 DECAY = np.array([150, 180, 250, 500, 120])  # evaluations to 1/e
@@ -74,10 +81,15 @@ def noise_of(losses: np.ndarray) -> float:
 
 
 def replay(losses: Losses, window: int, blending: str = "paper", interval: int = 1) -> np.ndarray:
-    """The weights if every `interval`-th evaluation had been made, [evaluations, branches]."""
-    rule = RULES[blending].rule(range(losses[0].shape[1]), window)
+    """The weights if every `interval`-th evaluation had been made, [evaluations, branches].
+
+    `losses` are those of `BRANCHES`, or of any other number of branches, which then have no names.
+    """
+    count = losses[0].shape[1]
+    branches = BRANCHES if count == len(BRANCHES) else tuple(map(str, range(count)))
+    rule = RULES[blending](branches, window)
     rows = zip(*(each[::interval] for each in losses), strict=True)
-    return np.array([rule.update(dict(enumerate(train)), dict(enumerate(val))) for train, val in rows])
+    return np.array([rule.update(*(dict(zip(branches, part, strict=True)) for part in row)) for row in rows])
 
 
 def stage_of(weights: np.ndarray, stage: tuple[int, int], window: int, interval: int = 1) -> np.ndarray:
@@ -109,6 +121,21 @@ def recorded_table(results: Path) -> str:
             cells = [cell([replay(fold, window, blending, interval)[window:] for fold in folds]) for window in WINDOWS]
             rows.append([name, f"`{blending}`", interval, *cells])
     return markdown(["losses", "blending", "interval", *(f"W = {window}" for window in WINDOWS)], rows)
+
+
+def rules_table(results: Path, alone: bool, window: int = WINDOW) -> str:
+    """All rules on recorded losses, mean over the folds: calmness, and the weight of each branch, early and late.
+
+    Early and late are the first and the last third of the evaluations after the first W.
+    """
+    folds, rows = recorded(results, alone), []
+    for blending in RULES:
+        weights = [replay(fold, window, blending)[window:] for fold in folds]
+        mean = np.mean(weights, axis=0)
+        early, _, late = (part.mean(axis=0) for part in np.array_split(mean, 3))
+        shares = [f"{begin:.2f} to {end:.2f}" for begin, end in zip(early, late, strict=True)]
+        rows.append([f"`{blending}`", cell(weights), f"{mean[:, BRANCHES.index(JOINT)].mean():.2f}", *shares])
+    return markdown(["rule", "", f"{JOINT}, mean", *BRANCHES], rows)
 
 
 def noise_table(window: int, seed: int, noises: Sequence[float] = NOISES) -> str:
@@ -165,6 +192,8 @@ def main() -> None:
         noises = [noise_of(validation[20:]) for _, validation in recorded(args.results, alone)]
         print(f"noise of recorded validation losses, {name}: {', '.join(f'{noise:.2f}' for noise in noises)}")
     print(f"\n{recorded_table(args.results)}\n")
+    for name, alone in RECORDED.items():
+        print(f"all rules, W = {WINDOW}, {name}:\n\n{rules_table(args.results, alone)}\n")
     _, validation = synthetic(0)
     falls = [-np.diff(stage_of(validation, stage, 0), axis=0).mean() for stage in STAGES]
     print(f"mean fall of the synthetic losses an evaluation: {', '.join(f'{fall:.5f}' for fall in falls)}")

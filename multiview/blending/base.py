@@ -1,4 +1,4 @@
-"""Adaptive gradient blending (Sec. 2.2): Algorithm 1 and other rules, losses in, weights out; NumPy only."""
+"""What all rules for the weights share, and how one is declared."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from multiview.support.registry import Registry
-
-EPSILON = 1e-6  # keeps Eq. (5) finite where nothing overfits
 
 
 class DivergedError(ArithmeticError):
@@ -91,58 +89,12 @@ class Rule:
         return weights
 
 
-class Algorithm1(Rule):
-    """Algorithm 1: the gain over the best smoothed losses so far, by the square of the overfitting.
-
-    Attributes
-    ----------
-    references : dict
-        `train` and `validation`: what gains are measured against, float64 [K]; empty at the start.
-    """
-
-    references_move = True
-
-    def __init__(self, branches: Sequence[str], window: int = 20) -> None:
-        super().__init__(branches, window)
-        self.references: dict[str, np.ndarray] = {}
-
-    def measure(self) -> np.ndarray:
-        """Eq. (5) before Z, with G and O of Eqs. (3) and (4) on smoothed losses."""
-        smooth = {part: self.smooth(part) for part in self.history}  # lines 8 and 9
-        self.references = self.references or dict(smooth)
-        gain = {part: self.references[part] - smooth[part] for part in smooth}
-        G = gain["validation"]  # line 10, Eq. (3)
-        O = gain["train"] - gain["validation"]  # noqa: E741  line 11, Eq. (4)
-        if self.references_move:  # lines 13 and 14: only now
-            self.references = {part: np.minimum(self.references[part], smooth[part]) for part in smooth}
-        return np.maximum(G, 0) / (O**2 + EPSILON)  # line 12, Eq. (5)
-
-
-class FixedReferences(Algorithm1):
-    """Gains over the losses of evaluation 0."""
-
-    references_move = False
-
-
 class Uniform(Rule):
     """The same weight for every branch, throughout."""
 
     def measure(self) -> np.ndarray:
         """Nothing, which gives uniform weights."""
         return np.zeros(len(self.branches))
-
-
-class Averaged(Algorithm1):
-    """The weights of Algorithm 1, averaged over the last W evaluations."""
-
-    def __init__(self, branches: Sequence[str], window: int = 20) -> None:
-        super().__init__(branches, window)
-        self._weights: list[np.ndarray] = []
-
-    def settle(self, weights: np.ndarray) -> np.ndarray:
-        """The mean over the window."""
-        self._weights.append(weights)
-        return np.mean(self._weights[-self.window :], axis=0)
 
 
 @dataclass(frozen=True)
@@ -158,12 +110,3 @@ class Blending:
 
 
 BLENDINGS: Registry[Blending] = Registry("blending")
-# Only the first is the paper's proposal.
-PAPER = BLENDINGS.register(Blending("paper", "Algorithm 1: gains over the best smoothed losses so far", Algorithm1))
-BLENDINGS.register(
-    Blending("fixed_references", "gains over the losses of evaluation 0, as in the paper's [17, 18]", FixedReferences)
-)
-BLENDINGS.register(Blending("uniform", "1/K for every branch, throughout", Uniform))
-BLENDINGS.register(
-    Blending("averaged", "not in the paper: the weights of Algorithm 1 averaged over the last W evaluations", Averaged)
-)
