@@ -46,8 +46,13 @@ class BlendedModel(keras.Model):
         return dict(zip(self.branches, ops.convert_to_numpy(self.branch_weights).tolist(), strict=True))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Eq. (2): sum over the branches k of w(k) times the cross-entropy of Eq. (1)."""
-        losses = [ops.mean(keras.losses.sparse_categorical_crossentropy(y, y_pred[branch])) for branch in self.branches]
+        """Eq. (2): sum over the branches k of w(k) times the cross-entropy of Eq. (1).
+
+        `y` holds int labels [batch], or shares of the classes, float32 [batch, classes].
+        """
+        soft = len(y.shape) == 2 and y.shape[1] != 1
+        entropy = keras.losses.categorical_crossentropy if soft else keras.losses.sparse_categorical_crossentropy
+        losses = [ops.mean(entropy(y, y_pred[branch])) for branch in self.branches]
         return ops.sum(self.branch_weights * ops.stack(losses))
 
 

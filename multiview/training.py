@@ -53,6 +53,11 @@ class TrainingSegments(keras.utils.PyDataset):
 
     What step `n` sees follows from the seed, the fold and `n` alone, so every system sees the same
     segments and a continued run the same ones as an undisturbed one.
+
+    Raises
+    ------
+    InputError
+        If an augmentation cannot do its work on these views or classes.
     """
 
     def __init__(self, store: Store, clips: np.ndarray, settings: Settings) -> None:
@@ -67,6 +72,8 @@ class TrainingSegments(keras.utils.PyDataset):
         self.intervals = settings.epochs * self.steps_per_epoch // self.interval
         self.evaluations = 0  # done so far
         self._epoch = functools.lru_cache(maxsize=4)(self._draw_epoch)
+        if self.augmentations:
+            self[0]  # what cannot be is said now, not within `fit`
 
     def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([self.settings.seed, self.settings.fold, epoch])
@@ -82,7 +89,7 @@ class TrainingSegments(keras.utils.PyDataset):
         rows = order[batch * self.settings.batch_size : (batch + 1) * self.settings.batch_size]
         clips = self.clips[rows]
         segments = cut(self.store, Segments(clips, starts[rows]), self.views)
-        found = Batch(segments, self.store.labels[clips], self.store.sample_rate)
+        found = Batch(segments, self.store.labels[clips], self.store.sample_rate, len(self.store.classes))
         found = augmented(found, self.augmentations, (self.settings.seed, self.settings.fold, step))
         return found.views, found.labels
 

@@ -107,6 +107,20 @@ def test_loss_is_equation_2(rng: np.random.Generator) -> None:
     assert float(model.compute_loss(x, y, p)) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.backend
+def test_loss_of_soft_labels(rng: np.random.Generator) -> None:
+    """Cross-entropy with the shares of the classes; that of a label where one class has all."""
+    model = two_branch_model()
+    x, y = make_data(rng, 16)
+    p = {name: ops.convert_to_numpy(value) for name, value in model.predict_on_batch(x).items()}
+    classes = p["a"].shape[1]
+    share = rng.dirichlet(np.ones(classes), 16).astype("float32")
+    expected = np.mean([-(share * np.log(p[branch])).sum(axis=1).mean() for branch in AB])
+    assert float(model.compute_loss(x, share, p)) == pytest.approx(expected, rel=1e-5)
+    one = np.eye(classes, dtype="float32")[y]
+    assert float(model.compute_loss(x, one, p)) == pytest.approx(float(model.compute_loss(x, y, p)), rel=1e-5)
+
+
 def test_replay_restores_the_rule(rng: np.random.Generator) -> None:
     def losses(values: np.ndarray) -> Losses:
         train, validation = (dict(zip(AB, pair, strict=True)) for pair in (values[:2], values[2:]))

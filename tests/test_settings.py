@@ -38,7 +38,7 @@ def test_records_of_before_are_read(tiny_store: Store) -> None:
         ({"blending": "clever"}, "expected a blending of paper, fixed_references, .*; found 'clever'"),
         ({"backbone": "huge"}, "expected a backbone of crnn; found 'huge'"),
         ({"backbone": "video=crnn"}, "expected --backbone with a view there is"),
-        ({"augmentations": "gain,noise"}, "expected an augmentation of gain; found 'noise'"),
+        ({"augmentations": "gain,noise"}, "expected an augmentation of mix, gain, masks, shift; found 'noise'"),
         ({"views": "mel,video"}, "expected a view of"),
         ({"keep": "best"}, "expected --keep of first_best, last_best, loss, end, found 'best'"),
         ({"schedule": "linear"}, "expected --schedule of steps, cosine, found 'linear'"),

@@ -106,6 +106,12 @@ class View:
         one, exports have no signature that takes waveforms.
     amplify : callable, optional
         (values as the network takes them, gain in dB) to the values of the louder sound.
+    mix : callable, optional
+        (values, values, factor, factor) to the values of the sum of two sounds, each with a factor on its amplitude.
+    level : callable, optional
+        Values of several segments to the level of each, dB float64 [segments], up to a constant of the view.
+    silence : float, optional
+        The value that silence has.
     paper : bool
         Whether it is one of the paper's four, which are the default.
     colour, line
@@ -124,6 +130,9 @@ class View:
     standardised: bool = True
     graph: Callable[[Sound], Any] | None = None
     amplify: Callable[[np.ndarray, Any], np.ndarray] | None = None
+    mix: Callable[[np.ndarray, np.ndarray, Any, Any], np.ndarray] | None = None
+    level: Callable[[np.ndarray], np.ndarray] | None = None
+    silence: float | None = None
     paper: bool = False
     colour: str | None = None
     line: Any = "-"
@@ -263,6 +272,26 @@ def decibels(power: np.ndarray) -> np.ndarray:
 def amplify_decibels(values: np.ndarray, gain: Any) -> np.ndarray:
     """Decibels of a sound that is `gain` dB louder; what was at the floor may have been anything below and stays."""
     return np.where(values > FLOOR_DB, np.maximum(values + gain, FLOOR_DB), values)
+
+
+def power(values: np.ndarray) -> np.ndarray:
+    """What `decibels` gives back; of float32 by `exp`, which takes a fraction of the time of a power of 10."""
+    return np.exp(values * values.dtype.type(np.log(10) / 10))
+
+
+def mix_decibels(one: np.ndarray, other: np.ndarray, factor: Any, other_factor: Any) -> np.ndarray:
+    """Decibels of the sum of two sounds with factors on their amplitudes: powers add, as they do on average."""
+    return decibels(np.square(factor) * power(one) + np.square(other_factor) * power(other))
+
+
+def level_of_power(values: np.ndarray) -> np.ndarray:
+    """Mean over all but the first axis, in dB; float64."""
+    return 10 * np.log10(np.maximum(values.mean(axis=tuple(range(1, values.ndim)), dtype=np.float64), FLOOR))
+
+
+def level_of_decibels(values: np.ndarray) -> np.ndarray:
+    """Level of segments in dB by their mean power; float64 [segments]."""
+    return level_of_power(power(values))
 
 
 def graph_decibels(power: Any) -> Any:

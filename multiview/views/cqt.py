@@ -11,6 +11,7 @@ import numpy as np
 from multiview.views.base import (
     BANDS,
     DECIBEL_PARAMETERS,
+    FLOOR_DB,
     VIEWS,
     Grid,
     View,
@@ -18,6 +19,8 @@ from multiview.views.base import (
     by_blocks,
     decibels,
     graph_decibels,
+    level_of_decibels,
+    mix_decibels,
 )
 
 # librosa, SciPy and TensorFlow are loaded where they are used: most commands compute no views.
@@ -216,6 +219,9 @@ CQT = VIEWS.register(
             "segment": SEGMENT,
         },
         amplify=amplify_decibels,
+        mix=mix_decibels,
+        level=level_of_decibels,
+        silence=FLOOR_DB,
         paper=True,
         colour="#009E73",
         line="-.",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from multiview.views.base import VIEWS, Grid, Sound, View
+from multiview.views.base import VIEWS, Grid, Sound, View, level_of_power
 
 FULL_SCALE = 32768  # of int16: -32768 is -1.0
 SEGMENTS = {44100: 66650, 22050: 33330}  # samples, Sec. 3.1.3
@@ -46,6 +46,9 @@ RAW = VIEWS.register(
         scale=1 / FULL_SCALE,
         standardised=False,
         amplify=lambda values, gain: np.clip(values * np.float32(10) ** (np.float32(gain) / 20), -1, 1),
+        mix=lambda one, other, factor, other_factor: np.clip(factor * one + other_factor * other, -1, 1),
+        level=lambda values: level_of_power(np.square(values)),
+        silence=0.0,
         paper=True,
         colour="#CC79A7",
         line=":",

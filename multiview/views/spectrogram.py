@@ -10,6 +10,7 @@ import numpy as np
 from multiview.views.base import (
     BANDS,
     DECIBEL_PARAMETERS,
+    FLOOR_DB,
     VIEWS,
     Grid,
     Sound,
@@ -18,6 +19,8 @@ from multiview.views.base import (
     by_blocks,
     decibels,
     graph_decibels,
+    level_of_decibels,
+    mix_decibels,
 )
 
 # librosa, SciPy and spafe are loaded where they are used: most commands compute no views.
@@ -140,6 +143,9 @@ MEL = VIEWS.register(
         graph=lambda sound: sound.once(mel_and_gammatone_graph)[..., :BANDS],
         parameters=functools.partial(_parameters, "librosa.filters.mel", 0.0),
         amplify=amplify_decibels,
+        mix=mix_decibels,
+        level=level_of_decibels,
+        silence=FLOOR_DB,
         paper=True,
         colour="#0072B2",
         line="-",
@@ -155,6 +161,9 @@ GAMMATONE = VIEWS.register(
         graph=lambda sound: sound.once(mel_and_gammatone_graph)[..., BANDS:],
         parameters=functools.partial(_parameters, "spafe gammatone_filter_banks, order 1, squared", GAMMATONE_MIN_HZ),
         amplify=amplify_decibels,
+        mix=mix_decibels,
+        level=level_of_decibels,
+        silence=FLOOR_DB,
         paper=True,
         colour="#E69F00",
         line="--",
