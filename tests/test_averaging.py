@@ -30,30 +30,27 @@ def test_averages_and_statistics_by_hand(rng: np.random.Generator) -> None:
     for mine, its in zip(averaged(model).trainable_variables, model.trainable_variables, strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(mine), ops.convert_to_numpy(its))
 
-    seen = []
-    watch = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: seen.append(values(model.trainable_variables))
-    )
-    if keras.backend.backend() == "jax":  # whose variables lag behind within an epoch
-        for _ in range(3):
-            model.fit(segments, np.arange(8) % 3, epochs=1, verbose=0)
-            seen.append(values(model.trainable_variables))
-    else:
-        model.fit(segments, np.arange(8) % 3, epochs=3, verbose=0, callbacks=[watch])
-    assert len(seen) == 3
-    expected = seen[0]
-    for weights in seen[1:]:
-        expected = [DECAY * old + (1 - DECAY) * new for old, new in zip(expected, weights, strict=True)]
-    network = averaged(model)
-    for mine, its in zip(values(network.trainable_variables), expected, strict=True):
-        np.testing.assert_allclose(mine, its, rtol=1e-5, atol=1e-6)
+    # Whatever Keras does with averages when `fit` ends, evaluations come before.
+    seen, found = [], []
 
+    def evaluate(epoch: int, logs: dict) -> None:
+        seen.append(values(model.trainable_variables))
+        found.append(values(averaged(model).trainable_variables))
+        for mine, its in zip(values(model.trainable_variables), seen[-1], strict=True):
+            np.testing.assert_array_equal(mine, its)  # the network in training is as it was
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=evaluate)
+    model.fit(segments, np.arange(8) % 3, epochs=3, verbose=0, callbacks=[callback])
+    expected = seen[0]
+    for weights, averages in zip(seen[1:], found[1:], strict=True):
+        expected = [DECAY * old + (1 - DECAY) * new for old, new in zip(expected, weights, strict=True)]
+        for mine, its in zip(averages, expected, strict=True):
+            np.testing.assert_allclose(mine, its, rtol=1e-5, atol=1e-6)
+
+    network = averaged.network
     before = keras.Model(network.input, network.get_layer("mel_conv1").output)
     features = ops.convert_to_numpy(before(segments))
     norm = network.get_layer("mel_norm1")
     np.testing.assert_allclose(ops.convert_to_numpy(norm.moving_mean), features.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
     variance = features.var((0, 1, 2))
     np.testing.assert_allclose(ops.convert_to_numpy(norm.moving_variance), variance, rtol=1e-3, atol=1e-5)
-    # The network in training is as it was.
-    for mine, its in zip(values(model.trainable_variables), seen[-1], strict=True):
-        np.testing.assert_array_equal(mine, its)
