@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from typing import Any
 
 from multiview.augment import AUGMENTATIONS
 from multiview.backbones import BACKBONES, DEFAULT
@@ -97,6 +98,18 @@ def plugins_in(argv: list[str] | None) -> list[str]:
 def changes(args: argparse.Namespace) -> dict:
     """The settings that a command line changes."""
     return {name: getattr(args, name) for name in training_options()}
+
+
+def words(given: Mapping[str, Any]) -> list[str]:
+    """The command line of options by name; those that are None are left out, and what is a flag is one."""
+    found = []
+    for name, value in given.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            found.append(f"--{option}" if value else f"--no-{option}")
+        elif value is not None:
+            found += [f"--{option}", str(value)]
+    return found
 
 
 def names(text: str) -> list[str]:

@@ -38,6 +38,9 @@ def test_commands_make_the_runs_of_the_grid(tiny_store: Store, tmp_path: Path) -
         "ablations/interval7/fold1",
         "ablations/without_cqt/fold1",
     ]
+    for task in tasks(tiny_store, tmp_path, "demo", ["mel"], [1], joint_gradient=False, averaging=0.0):
+        args = cli.make_parser().parse_args(task.command[1:])
+        assert args.joint_gradient is False and args.averaging == 0
     for task in grid:
         program, *arguments = task.command
         args = cli.make_parser().parse_args(arguments)
@@ -49,7 +52,7 @@ def test_commands_make_the_runs_of_the_grid(tiny_store: Store, tmp_path: Path) -
         changes = {"window3": {"window": 3}, "interval7": {"evaluation_interval": 7}}
         change = changes.get(kind.removeprefix("ablations/"), {})
         assert args.views == ("mel,gammatone,raw" if kind == "ablations/without_cqt" else None)
-        assert args.blending == ("uniform" if kind == "ablations/uniform" else "paper")
+        assert args.blending == ("uniform" if kind == "ablations/uniform" else None)
         for name in ("window", "evaluation_interval", "batch_size", "learning_rate"):
             assert getattr(args, name) == change.get(name)
 

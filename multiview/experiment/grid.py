@@ -17,6 +17,7 @@ from pathlib import Path
 
 import joblib
 
+from multiview import options
 from multiview.blending import BLENDINGS, PAPER
 from multiview.experiment.run import ABLATIONS, Run
 from multiview.settings import Settings, make_settings
@@ -145,7 +146,7 @@ def _command(store: Store, settings: Settings, run: Run, changes: dict) -> tuple
     program = str(Path(sys.executable).parent / "multiview")
     command = [program, "train", str(store.path.absolute()), "--system", settings.system]
     command += ["--fold", str(settings.fold), "--preset", settings.preset, "--run", str(run.path.absolute())]
-    command += [text for key, value in changes.items() for text in (f"--{key.replace('_', '-')}", str(value))]
+    command += options.words(changes)
     return (*command, *(text for plugin in plugins.given() for text in ("--plugin", plugin)))
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from multiview import options
 from multiview.experiment.grid import ablation_changes
@@ -105,24 +105,14 @@ def _asked(args: argparse.Namespace, words: Sequence[str]) -> str:
     return answer.stdout
 
 
-def _options(**given: Any) -> list[str]:
-    """Words of a command line for the options that are given."""
-    return [
-        word
-        for name, value in given.items()
-        if value is not None
-        for word in (f"--{name.replace('_', '-')}", str(value))
-    ]
-
-
 def _plan(args: argparse.Namespace, dataset: str) -> Plan:
     """The commands for a dataset; misuse ends here, with status 2, before anything is written."""
     root, words = args.root.absolute(), [dataset, *args.others]
     audio = args.audio
     if audio is None and "--download" in args.others:
         audio = root / "audio" / dataset
-    words += _options(audio=audio, views=args.views)
-    planned = json.loads(_asked(args, [*words, *_options(sample_rate=args.sample_rate), "--plan"]))
+    words += options.words({"audio": audio, "views": args.views})
+    planned = json.loads(_asked(args, [*words, *options.words({"sample_rate": args.sample_rate}), "--plan"]))
 
     preset = args.preset or planned["preset"] or DEFAULT_PRESET
     wanted = PRESETS[preset].sample_rate
@@ -142,12 +132,14 @@ def _plan(args: argparse.Namespace, dataset: str) -> Plan:
     store = root / "stores" / f"{planned['dataset']}_{rate}{others}.h5"
     results = root / "results" / planned["dataset"] / f"{preset}{others}"
 
-    grid = [str(store), *_options(results=results, preset=preset, folds=folds, jobs=args.jobs, cluster=args.cluster)]
-    grid += _options(systems=args.systems and ",".join(args.systems), ablations=",".join(args.ablations) or None)
-    grid += _options(**options.changes(args))
+    chosen = {"results": results, "preset": preset, "folds": folds, "jobs": args.jobs, "cluster": args.cluster}
+    chosen |= {"systems": args.systems and ",".join(args.systems), "ablations": ",".join(args.ablations) or None}
+    grid = [str(store), *options.words({**chosen, **options.changes(args)})]
     grid += [f"--{name.replace('_', '-')}" for name in ("status", "print_commands") if getattr(args, name)]
     return Plan(
-        prepare=_with_plugins([_program("multiview-prepare"), *words, *_options(store=store, sample_rate=rate)]),
+        prepare=_with_plugins(
+            [_program("multiview-prepare"), *words, *options.words({"store": store, "sample_rate": rate})]
+        ),
         grid=_with_plugins([_program("multiview"), "grid", *grid]),
         report=_with_plugins([_program("multiview"), "report", str(results)]),
         store=store,

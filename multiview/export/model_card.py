@@ -15,9 +15,6 @@ from multiview.views import geometry
 
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 # What the folds of one experiment share.
-COMPARED = (
-    "system", "views", "backbone", "augmentations", "preset", "width", "epochs", "seed", "blending", "precision"
-)  # fmt: skip
 
 
 def _folds(run: Run) -> list[dict]:
@@ -30,7 +27,7 @@ def _folds(run: Run) -> list[dict]:
             fold, clips, scores = metrics["fold"], metrics["clips"], list(metrics["accuracy"].values())
         except (InputError, OSError, KeyError, ValueError, TypeError):
             continue  # not finished, or damaged, which is no matter of this run
-        if any(found[key] != settings[key] for key in COMPARED):
+        if any(found.get(key) != value for key, value in settings.items() if key != "fold"):
             continue
         if theirs["store"]["fingerprint"] == record["store"]["fingerprint"]:
             # The self-ensemble, or the only branch.

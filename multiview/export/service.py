@@ -62,6 +62,7 @@ def in_float32(model: BlendedModel, system: System, sample_rate: int, settings: 
             statistics or None,
             views=system.views,
             backbone=settings["backbone"],
+            joint_gradient=settings["joint_gradient"],
         )
     finally:
         keras.config.set_dtype_policy(policy)
