@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from multiview.support import plugins
 from multiview.support.errors import InputError
 from multiview.support.registry import Registry
 from multiview.views import VIEWS, geometry
@@ -75,24 +76,42 @@ def choose(names: str | None) -> tuple[Augmentation, ...]:
     Raises
     ------
     InputError
-        For an unknown name.
+        For an unknown name, or one twice.
     """
-    return tuple(AUGMENTATIONS.find(name) for name in names.split(",")) if names and names != NONE else ()
+    chosen = names.split(",") if names and names != NONE else []
+    if len(set(chosen)) < len(chosen):
+        raise InputError(f"expected each augmentation once, found {names}; drop one")
+    return tuple(AUGMENTATIONS.find(name) for name in chosen)
 
 
 def augmented(batch: Batch, augmentations: Sequence[Augmentation], key: Sequence[int]) -> Batch:
     """The batch after all augmentations; what each draws follows from `key` (seed, fold, step) and its name alone."""
     for augmentation in augmentations:
         rng = np.random.default_rng([*key, zlib.crc32(augmentation.name.encode())])
-        changed = augmentation.apply(batch, rng)
-        for view, values in batch.views.items():
-            if (found := np.shape(changed.views.get(view, ()))) != values.shape:
-                raise InputError(
-                    f"augmentation {augmentation.name}: field apply: expected {view} of shape {list(values.shape)}, "
-                    f"found {list(found)}; mend it"
-                )
+        try:
+            changed = augmentation.apply(batch, rng)
+            _check(batch, changed)
+        except InputError:
+            raise
+        except Exception as error:  # a user's code may raise anything
+            plugin = plugins.origin("augmentation", augmentation.name)
+            where = f"{f'plugin {plugin}: ' if plugin else ''}augmentation {augmentation.name}"
+            found = str(error) if isinstance(error, _Unfit) else f"found {type(error).__name__}: {error}"
+            raise InputError(f"{where}: field apply: {' '.join(found.split())}; mend it") from error
         batch = changed
     return batch
+
+
+class _Unfit(ValueError):
+    """What an augmentation gave is no such batch."""
+
+
+def _check(given: Batch, changed: Batch) -> None:
+    for view, values in given.views.items():
+        if (found := np.shape(changed.views.get(view, ()))) != values.shape:
+            raise _Unfit(f"expected {view} of shape {list(values.shape)}, found {list(found)}")
+    if len(changed.labels) != len(given.labels):
+        raise _Unfit(f"expected {len(given.labels)} labels, found {len(changed.labels)}")
 
 
 def _declared(batch: Batch, field: str, augmentation: str) -> Iterator[tuple[str, np.ndarray, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -30,7 +31,7 @@ class AveragedNetwork:
 
     def __init__(self, network: BlendedModel, segments: Mapping[str, np.ndarray]) -> None:
         self.network, self.segments = network, dict(segments)
-        for layer in network.layers:
+        for layer in network._flatten_layers():  # a user's backbone may nest models
             if isinstance(layer, layers.Dropout):
                 layer.rate = 0.0
             if isinstance(layer, layers.BatchNormalization):
@@ -40,8 +41,10 @@ class AveragedNetwork:
         """The averaged network as it is now, of a compiled `model` in training."""
         for target, source in zip(self.network.variables, model.variables, strict=True):
             target.assign(source)
-        averages = model.optimizer._model_variables_moving_average  # Keras has no public way to read them
-        if int(keras.ops.convert_to_numpy(model.optimizer.iterations)):
+        optimizer: Any = model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales losses
+        averages = optimizer._model_variables_moving_average  # Keras has no public way to read them
+        if int(keras.ops.convert_to_numpy(optimizer.iterations)):
             for target, average in zip(self.network.trainable_variables, averages, strict=True):
                 target.assign(average)
         self.network(self.segments, training=True)

@@ -15,11 +15,11 @@ from multiview.views import VIEWS, paper_views
 
 
 def _listed(registry) -> str:
-    return "; ".join(f"{name}: {entry.text}" for name, entry in registry.items())
+    return _words({name: entry.text for name, entry in registry.items()})
 
 
 def _words(kinds: Mapping[str, str]) -> str:
-    return "; ".join(f"{name}: {text}" for name, text in kinds.items())
+    return "; ".join(f"{name}: {text}" for name, text in kinds.items()).replace("%", "%%")
 
 
 def training_options() -> dict[str, dict]:

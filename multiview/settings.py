@@ -47,7 +47,7 @@ class Preset:
     warm_up_learning_rate: float
     warm_up_epochs: int
     window: int
-    keep: str = "last_best"
+    keep: str = "first_best"
     schedule: str = "steps"
     averaging: float | None = None
     joint_gradient: bool = True
@@ -124,7 +124,7 @@ class Settings:
     evaluation_interval: int | None = None  # in steps; an epoch where None
     precision: str = "float32"
     blending: str = blending.PAPER.name
-    keep: str = "first_best"  # as runs that do not say so did
+    keep: str = "first_best"
     schedule: str = "steps"
     averaging: float | None = None
     joint_gradient: bool = True
@@ -193,6 +193,9 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
     defaults |= {"sample_rate": chosen.sample_rate or store.sample_rate, "epochs": chosen.epochs or store.about.epochs}
     settings = Settings(system=system, fold=fold, preset=preset, **defaults)
     settings = replace(settings, **{key: value for key, value in changes.items() if value is not None})
+    # Words for nothing, where a preset has something: equal runs have equal records.
+    augmentations = None if settings.augmentations == augment.NONE else settings.augmentations
+    settings = replace(settings, averaging=settings.averaging or None, augmentations=augmentations)
     if settings.views is not None:
         views = chosen_views(system, settings.views.split(","))
         settings = replace(settings, views=None if views is None else ",".join(views))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,18 +23,28 @@ from multiview.views import VIEWS
 DEVIATION_FLOOR = 0.1  # dB; a bin that never changes in training must not blow up in use
 
 
-def learning_rate_schedule(
-    settings: Settings, steps_per_epoch: int
-) -> keras.optimizers.schedules.LearningRateSchedule | float:
+class LearningRates(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate an epoch, looked up by the training step.
+
+    Not Keras's piecewise constant: a branch an epoch would be thousands in the graph of a step.
+    """
+
+    def __init__(self, rates: Sequence[float], steps_per_epoch: int) -> None:
+        self.rates, self.steps_per_epoch = list(rates), steps_per_epoch
+
+    def __call__(self, step: Any) -> Any:
+        epoch = keras.ops.cast(step, "int32") // self.steps_per_epoch
+        rates = keras.ops.convert_to_tensor(self.rates, "float32")
+        return keras.ops.take(rates, keras.ops.minimum(epoch, len(self.rates) - 1))
+
+    def get_config(self) -> dict:
+        return {"rates": self.rates, "steps_per_epoch": self.steps_per_epoch}
+
+
+def learning_rate_schedule(settings: Settings, steps_per_epoch: int) -> LearningRates:
     """`Settings.learning_rate_at` as a schedule over training steps."""
     rates = [settings.learning_rate_at(epoch) for epoch in range(1, settings.epochs + 1)]
-    changes = [epoch for epoch in range(1, settings.epochs) if rates[epoch] != rates[epoch - 1]]
-    if not changes:
-        return rates[0]
-    return keras.optimizers.schedules.PiecewiseConstantDecay(
-        [epoch * steps_per_epoch - 1 for epoch in changes],  # the last step at the old rate
-        [rates[0], *(rates[epoch] for epoch in changes)],
-    )
+    return LearningRates(rates, steps_per_epoch)
 
 
 def bin_statistics(store: Store, clips: np.ndarray, view: str) -> tuple[np.ndarray, np.ndarray]:

@@ -280,3 +280,23 @@ def test_other_shapes_are_refused(registries: None) -> None:
         InputError, match=r"augmentation cut: field apply: expected mel of shape \[2, 75, 64, 1\], found"
     ):
         augmented(given, choose("cut"), (0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("apply", "message"),
+    [
+        (lambda given, rng: 1 / 0, "field apply: found ZeroDivisionError: division by zero; mend it"),
+        (lambda given, rng: Batch(given.views, given.labels[1:], 22050), "expected 2 labels, found 1"),
+    ],
+)
+def test_augmentation_that_does_not_fit_is_one_line(registries: None, apply, message: str) -> None:
+    AUGMENTATIONS.register(Augmentation("own", "", apply))
+    given = Batch({"mel": np.zeros((2, 75, 64, 1))}, np.zeros(2, int), 22050)
+    with pytest.raises(InputError, match=f"augmentation own: .*{message}"):
+        augmented(given, choose("own"), (0, 0, 0))
+
+
+def test_each_once() -> None:
+    with pytest.raises(InputError, match="expected each augmentation once, found gain,gain"):
+        choose("gain,gain")
+    assert choose("none") == choose(None) == ()

@@ -303,3 +303,13 @@ def test_algorithm_1_equals_the_transcription(train: list, validation: list, win
     np.testing.assert_allclose(found, transcription(train[:count], validation[:count], window), atol=1e-5)
     assert np.all(np.array(found) >= 0)
     np.testing.assert_allclose(np.sum(found, axis=1), 1)
+
+
+@pytest.mark.parametrize("measured", [[-1, 2], [1, 2, 3], [float("nan"), 1], [float("inf"), 1]])
+def test_rule_that_gives_no_weights_is_named(measured: list) -> None:
+    class Own(Rule):
+        def measure(self) -> np.ndarray:
+            return np.array(measured)
+
+    with pytest.raises(InputError, match=r"Own: field measure: expected 2 finite numbers from 0, found \["):
+        update(Own(AB, window=1), (1, 1), (1, 1))

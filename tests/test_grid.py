@@ -41,6 +41,9 @@ def test_commands_make_the_runs_of_the_grid(tiny_store: Store, tmp_path: Path) -
     for task in tasks(tiny_store, tmp_path, "demo", ["mel"], [1], joint_gradient=False, averaging=0.0):
         args = cli.make_parser().parse_args(task.command[1:])
         assert args.joint_gradient is False and args.averaging == 0
+    for task in tasks(tiny_store, tmp_path, "demo", ["mel", "cqt", "concat"], [1], backbone="mel=crnn"):
+        args = cli.make_parser().parse_args(task.command[1:])
+        assert args.backbone == (None if args.system == "cqt" else "mel=crnn")
     for task in grid:
         program, *arguments = task.command
         args = cli.make_parser().parse_args(arguments)

@@ -27,9 +27,14 @@ def test_records_of_before_are_read(tiny_store: Store) -> None:
         del record[younger]
     found = from_record(record)
     assert (found.views, found.blending, found.averaging, found.joint_gradient) == (None, "paper", None, True)
-    assert (found.keep, found.schedule) == ("last_best", "steps")
-    del record["keep"]
-    assert from_record(record).keep == "first_best"  # as it was before there was a choice
+    for younger in ("keep", "schedule", "joint_gradient"):
+        del record[younger]
+    assert from_record(record) == settings
+
+
+def test_words_for_nothing_are_nothing(tiny_store: Store) -> None:
+    plain = make_settings(tiny_store, "mel", 1, "demo")
+    assert make_settings(tiny_store, "mel", 1, "demo", averaging=0.0, augmentations="none") == plain
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from multiview.support.errors import InputError
 from multiview.support.registry import Registry
 
 
@@ -76,7 +77,12 @@ class Rule:
                     raise DivergedError(f"the {name} loss of branch {branch} is {losses[branch]} at evaluation {n}")
         for part, losses in (("train", train), ("validation", validation)):
             self.history[part].append([float(losses[branch]) for branch in self.branches])
-        raw = self.measure()
+        raw = np.asarray(self.measure(), np.float64)
+        if raw.shape != self.uniform.shape or not (np.isfinite(raw) & (raw >= 0)).all():
+            raise InputError(
+                f"blending {type(self).__module__}.{type(self).__name__}: field measure: expected "
+                f"{len(self.branches)} finite numbers from 0, found {raw.tolist()}; mend it"
+            )
         keep_uniform = warm_up or n < self.window or not raw.any()
         return self.settle(self.uniform if keep_uniform else raw / raw.sum())  # the sum is Z of Eq. (5)
 

@@ -26,7 +26,7 @@ from multiview.store import Store
 from multiview.support import plugins
 from multiview.support.errors import InputError
 from multiview.support.parallel import workers
-from multiview.systems import JOINT, JOINT_SYSTEMS, system_names
+from multiview.systems import JOINT, JOINT_SYSTEMS, find_system, system_names
 from multiview.views import in_order, paper_views
 
 SECONDS_BETWEEN_LOOKS = 0.5  # at what a command has printed
@@ -130,7 +130,7 @@ def tasks(
         if fold not in known:
             raise InputError(f"{store.path} has the folds {', '.join(map(str, known))}, not fold {fold}")
         for kind, system, change in kinds:
-            own = changes if system in JOINT_SYSTEMS else {k: v for k, v in changes.items() if k != "views"}
+            own = _own(changes, system, change.get("views", changes.get("views")))
             settings = make_settings(store, system, fold, preset, **{**own, **change})
             if change and settings == make_settings(store, system, fold, preset, **own):
                 raise InputError(f"{kind} is what preset {preset} does anyway; drop it")
@@ -139,6 +139,16 @@ def tasks(
                 run.check(store, settings)
             found.append(Task(f"{kind}/fold{fold}", store.path, run, _command(store, settings, run, {**own, **change})))
     return found
+
+
+def _own(changes: dict, system: str, views: str | None) -> dict:
+    """Those of the grid's changes that go with a system: choices of views with several, networks with its views."""
+    own = changes if system in JOINT_SYSTEMS else {key: value for key, value in changes.items() if key != "views"}
+    if "backbone" in own:
+        mine = find_system(system, views.split(",") if views and system in JOINT_SYSTEMS else None).views
+        parts = [part for part in own["backbone"].split(",") if part.rpartition("=")[0] in ("", *mine)]
+        own = {**own, "backbone": ",".join(parts) or None}
+    return _given(own)
 
 
 def _command(store: Store, settings: Settings, run: Run, changes: dict) -> tuple[str, ...]:

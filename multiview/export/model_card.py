@@ -8,13 +8,13 @@ from pathlib import Path
 import jinja2
 
 from multiview.experiment.run import Run
+from multiview.settings import KEEP
 from multiview.support.errors import InputError
 from multiview.support.files import read_json
 from multiview.systems import label
 from multiview.views import geometry
 
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
-# What the folds of one experiment share.
 
 
 def _folds(run: Run) -> list[dict]:
@@ -57,6 +57,7 @@ def model_card(run: Run, version: int, export: dict) -> str:
         version=version,
         system=system,
         settings=run.settings(),
+        kept=KEEP[run.settings()["keep"]],
         dataset=record["store"]["dataset"],
         about=run.about() if "about" in record["store"] else None,
         folds=_folds(run),

@@ -18,7 +18,9 @@ from multiview.systems import LATE_FUSION, label, table_rows
 from multiview.views import CQT, MEL, VIEWS, paper_views
 
 ABLATED = ("blending", "window", "evaluation_interval")  # the settings that ablations change, beside the views
-SETTINGS = ("epochs", "batch_size", "learning_rate", *ABLATED, "seed", "precision")  # of a run, in the list of runs
+# Of a run, in the list of runs.
+SETTINGS = ("epochs", "batch_size", "learning_rate", *ABLATED, "seed", "precision", "keep", "schedule", "averaging",
+            "joint_gradient")  # fmt: skip
 
 
 def fold_accuracies(results: Results) -> dict[str, dict[int, float]]:
