@@ -121,23 +121,45 @@ def tasks(
         For an unknown preset, system, fold or ablation, or a directory that holds another run.
     """
     known, changes, found = folds_of(store), _given(changes), []
-    views = in_order(changes["views"].split(",")) if "views" in changes else None
-    kinds: list[tuple[str, str, dict]] = [
-        (system, system, {}) for system in dict.fromkeys(systems or system_names(views or paper_views()))
-    ]
-    kinds += [(f"{ABLATIONS}/{name}", JOINT, ablation_changes(name, views)) for name in dict.fromkeys(ablations)]
     for fold in dict.fromkeys(folds or known):
         if fold not in known:
             raise InputError(f"{store.path} has the folds {', '.join(map(str, known))}, not fold {fold}")
-        for kind, system, change in kinds:
-            own = _own(changes, system, change.get("views", changes.get("views")))
-            settings = make_settings(store, system, fold, preset, **{**own, **change})
-            if change and settings == make_settings(store, system, fold, preset, **own):
-                raise InputError(f"{kind} is what preset {preset} does anyway; drop it")
+        for kind, settings, chosen in planned(store, preset, systems, fold, ablations, changes):
             run = Run(results / kind / f"fold{fold}")
             if run.metrics.is_file():
                 run.check(store, settings)
-            found.append(Task(f"{kind}/fold{fold}", store.path, run, _command(store, settings, run, {**own, **change})))
+            found.append(Task(f"{kind}/fold{fold}", store.path, run, _command(store, settings, run, chosen)))
+    return found
+
+
+def planned(
+    store: Store,
+    preset: str,
+    systems: Sequence[str] | None,
+    fold: int,
+    ablations: Sequence[str],
+    changes: dict,
+) -> list[tuple[str, Settings, dict]]:
+    """The runs of a fold: where they go, their settings, and what was chosen to make them.
+
+    Of the store, only its rate, protocol and views are asked.
+
+    Raises
+    ------
+    InputError
+        For what cannot be trained.
+    """
+    views = in_order(changes["views"].split(",")) if "views" in changes else None
+    chosen = dict.fromkeys(systems or system_names(views or paper_views()))
+    kinds: list[tuple[str, str, dict]] = [(system, system, {}) for system in chosen]
+    kinds += [(f"{ABLATIONS}/{name}", JOINT, ablation_changes(name, views)) for name in dict.fromkeys(ablations)]
+    found = []
+    for kind, system, change in kinds:
+        own = _own(changes, system, change.get("views", changes.get("views")))
+        settings = make_settings(store, system, fold, preset, **{**own, **change})
+        if change and settings == make_settings(store, system, fold, preset, **own):
+            raise InputError(f"{kind} is what preset {preset} does anyway; drop it")
+        found.append((kind, settings, {**own, **change}))
     return found
 
 

@@ -11,14 +11,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 from multiview import options
-from multiview.experiment.grid import ablation_changes
+from multiview.experiment.grid import planned as runs
 from multiview.settings import PRESETS
+from multiview.store import About
 from multiview.support import plugins
 from multiview.support.errors import InputError
-from multiview.systems import find_system
 from multiview.views import SAMPLE_RATES, in_order, paper_views
 
 ALL = "all"  # the paper's datasets
@@ -120,17 +121,11 @@ def _plan(args: argparse.Namespace, dataset: str) -> Plan:
     if wanted and rate != wanted:
         _refuse(args, f"preset {preset} is for --sample-rate {wanted}, found {rate}")
     views = in_order(args.views.split(",")) if args.views else paper_views()
-    try:
-        for system in args.systems or ():
-            find_system(system)
-        for ablation in args.ablations:
-            ablation_changes(ablation, views)
-    except InputError as error:
-        _refuse(args, str(error))
     folds = ",".join(map(str, args.folds)) if args.folds else planned["folds"]
     others = "" if views == paper_views() else f"_{'-'.join(views)}"
     store = root / "stores" / f"{planned['dataset']}_{rate}{others}.h5"
     results = root / "results" / planned["dataset"] / f"{preset}{others}"
+    _check_settings(args, preset, store, rate)
 
     chosen = {"results": results, "preset": preset, "folds": folds, "jobs": args.jobs, "cluster": args.cluster}
     chosen |= {"systems": args.systems and ",".join(args.systems), "ablations": ",".join(args.ablations) or None}
@@ -144,6 +139,16 @@ def _plan(args: argparse.Namespace, dataset: str) -> Plan:
         report=_with_plugins([_program("multiview"), "report", str(results)]),
         store=store,
     )
+
+
+def _check_settings(args: argparse.Namespace, preset: str, path: Path, rate: int) -> None:
+    """Refuse what no store could be trained with, before there is one."""
+    store: Any = SimpleNamespace(path=path, sample_rate=rate, about=About(), require=lambda *_: None)
+    changes = {name: value for name, value in options.changes(args).items() if value is not None}
+    try:
+        runs(store, preset, args.systems, 1, args.ablations, changes)
+    except InputError as error:
+        _refuse(args, str(error))
 
 
 def _carry_out(plan: Plan, args: argparse.Namespace) -> int:
