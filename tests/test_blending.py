@@ -36,7 +36,7 @@ def update(rule: Rule, train: tuple, validation: tuple, **options) -> np.ndarray
     )
 
 
-def test_algorithm_1_by_hand() -> None:
+def test_algorithm_1_by_hand_with_equations_3_to_5() -> None:
     """W = 1, so nothing is smoothed.
 
     n = 0: references (2, 2) and (2, 2); uniform.

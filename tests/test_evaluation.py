@@ -18,11 +18,17 @@ def test_average_by_clip() -> None:
     np.testing.assert_allclose(evaluation.average_by_clip(probabilities, clips), expected, atol=1e-6)
 
 
-def test_cross_entropy_by_hand() -> None:
+def test_cross_entropy_is_equation_1() -> None:
     probabilities, labels = np.array([[0.5, 0.5], [0.25, 0.75]]), np.array([0, 1])
     expected = -(np.log(0.5) + np.log(0.75)) / 2
     assert evaluation.cross_entropy(probabilities, labels) == pytest.approx(expected)
     assert np.isnan(evaluation.cross_entropy(np.array([[np.nan, 1]]), np.array([1])))
+
+
+def test_accuracy_is_of_the_label_of_equation_7() -> None:
+    """The most probable class of each clip; three of four are the true one."""
+    probabilities = np.array([[0.6, 0.4], [0.1, 0.9], [0.5, 0.4], [0.2, 0.8]])
+    assert evaluation.accuracy(probabilities, np.array([0, 1, 0, 0])) == 0.75
 
 
 def test_self_ensemble_is_equation_6() -> None:

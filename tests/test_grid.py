@@ -308,8 +308,8 @@ def test_other_run_in_the_grids_place_is_refused(tiny_store: Store, tmp_path: Pa
 
 
 def test_gpus_are_counted_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    from multiview.experiment.grid import _gpus
+    from multiview.experiment.grid import visible_gpus
 
     monkeypatch.setenv("PATH", os.devnull)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert _gpus() == []
+    assert visible_gpus() == []

@@ -17,7 +17,7 @@ from multiview import segments
 from multiview.audio import read_audio
 from multiview.segments import Segments
 from multiview.views import VIEWS, Excerpt, Sound, extract, geometry, paper_views
-from multiview.views.cqt import _downsampled, downsampling_taps
+from multiview.views.cqt import downsampled_in_graph, downsampling_taps
 from multiview.views.raw import to_int16
 
 RATES = (22050, 44100)
@@ -54,7 +54,7 @@ def test_taps_are_a_low_pass_of_the_new_rate(factor: int) -> None:
 def test_downsampling_is_librosa_s(rng: np.random.Generator, factor: int, samples: int) -> None:
     waveforms = rng.standard_normal((2, samples)).astype(np.float32)
     expected = librosa.resample(waveforms, orig_sr=factor, target_sr=1, scale=True)
-    found = _downsampled(tf.constant(waveforms), factor).numpy()
+    found = downsampled_in_graph(tf.constant(waveforms), factor).numpy()
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=1e-5)
 

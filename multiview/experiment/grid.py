@@ -227,7 +227,7 @@ def time_left(grid: Sequence[Task], states: Mapping[str, str], at_once: int = 1)
     return f"; about {minutes // 60} h {minutes % 60} min left{several}{others}"
 
 
-def _gpus() -> list[str]:
+def visible_gpus() -> list[str]:
     """Indices of NVIDIA's GPUs that this process may use."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [each for each in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if each]
@@ -267,7 +267,7 @@ class _Turn:
     """Runs tasks on this machine, each on a GPU of its own where there are several."""
 
     def __init__(self, jobs: int, relay: bool) -> None:
-        self.relay, gpus = relay, _gpus()
+        self.relay, gpus = relay, visible_gpus()
         self.places: queue.Queue[dict[str, str]] = queue.Queue()
         for number in range(jobs):
             self.places.put({"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if jobs > 1 and gpus else {})

@@ -159,7 +159,7 @@ def cqt(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     return decibels(np.square(response.real) + np.square(response.imag))
 
 
-def _downsampled(waveforms: Any, factor: int) -> Any:
+def downsampled_in_graph(waveforms: Any, factor: int) -> Any:
     """`librosa.resample` from `factor` to 1 with `scale`; [batch, samples] to [batch, ceil(samples / factor)]."""
     import tensorflow as tf
 
@@ -189,11 +189,11 @@ def cqt_graph(waveforms: Any, sample_rate: int) -> Any:
     early, octaves = cqt_octaves(sample_rate)
     frames = cqt_grid(sample_rate).frames(tf.shape(waveforms)[1])
     if early > 1:
-        waveforms = _downsampled(waveforms, early)
+        waveforms = downsampled_in_graph(waveforms, early)
     powers = []
     for index, octave in enumerate(octaves):
         if index:
-            waveforms = _downsampled(waveforms, 2)
+            waveforms = downsampled_in_graph(waveforms, 2)
         padded = tf.pad(waveforms, [[0, 0], [octave.n_fft // 2, octave.n_fft // 2]])
         windows = tf.signal.frame(padded, octave.n_fft, octave.hop)[:, :frames]
         response = tf.matmul(tf.signal.rfft(windows), octave.filters)
