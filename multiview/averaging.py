@@ -39,13 +39,14 @@ class AveragedNetwork:
 
     def __call__(self, model: BlendedModel) -> BlendedModel:
         """The averaged network as it is now, of a compiled `model` in training."""
+        # Copies: JAX takes the arrays of one network for its own, and deletes them, when it computes.
         for target, source in zip(self.network.variables, model.variables, strict=True):
-            target.assign(source)
+            target.assign(np.array(keras.ops.convert_to_numpy(source)))
         optimizer: Any = model.optimizer
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales losses
         averages = optimizer._model_variables_moving_average  # Keras has no public way to read them
         if int(keras.ops.convert_to_numpy(optimizer.iterations)):
             for target, average in zip(self.network.trainable_variables, averages, strict=True):
-                target.assign(average)
+                target.assign(np.array(keras.ops.convert_to_numpy(average)))
         self.network(self.segments, training=True)
         return self.network
