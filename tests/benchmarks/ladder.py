@@ -24,7 +24,7 @@ from multiview.systems import find_system
 
 # What each step adds to those before it.
 STEPS: dict[str, dict[str, str]] = {
-    "small": {},
+    "small": {"keep": "last_best"},
     "keeping": {"keep": "loss"},
     "averaging": {"keep": "end", "averaging": "0.99"},
     "gain": {"augmentations": "gain"},
