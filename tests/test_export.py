@@ -309,6 +309,7 @@ def own_view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     store = Store(folder / "own.h5")
     yield train(store, make_settings(store, "multiview", 1, "demo", **quick), folder / "multiview" / "fold1")
     registry.restore(before)
+    plugins.forget()
 
 
 def test_view_without_a_graph(
