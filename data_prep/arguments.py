@@ -10,6 +10,7 @@ import joblib
 
 from data_prep.datasets import DATASETS, Dataset, Option
 from data_prep.datasets.base import whole
+from multiview.options import add_plugin_option
 from multiview.support import plugins
 from multiview.support.errors import InputError
 from multiview.views import SAMPLE_RATES, in_order, paper_views
@@ -44,7 +45,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         If a plugin cannot be loaded, or what it declares does not fit.
     """
     parser = argparse.ArgumentParser(PROGRAM, usage=USAGE, add_help=False, allow_abbrev=False)
-    _add_plugin(parser)
+    add_plugin_option(parser)
     given, rest = parser.parse_known_args(argv)
     plugins.load(given.plugin)  # first, for what there is to choose from depends on them
     if not rest or rest[0].startswith("-"):
@@ -52,16 +53,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if rest[0] not in DATASETS:
         parser.error(f"expected DATASET of {', '.join(DATASETS)}; found {rest[0]}")
     return _parse_dataset(DATASETS[rest[0]], rest[1:])
-
-
-def _add_plugin(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        metavar="MODULE|FILE.py",
-        help="your own views and datasets; may be repeated",
-    )
 
 
 # Without a dataset
@@ -80,7 +71,7 @@ def _parse_looking(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--to", type=Path, metavar="DIR", help="where views.png goes (beside the store)")
     parser.add_argument("--list", action="store_true", help="print the datasets, their licences and options")
     parser.add_argument("--json", action="store_true", help="with --list: as JSON")
-    _add_plugin(parser)
+    add_plugin_option(parser)
     args, unknown = parser.parse_known_args(argv)
     if not args.inspect and not args.list:
         first = ", DATASET first" if unknown else ""
@@ -119,7 +110,7 @@ def _dataset_parser(dataset: Dataset) -> argparse.ArgumentParser:
         "--allow-missing", action="store_true", help="go on when more than 5 %% of the clips are unreadable"
     )
     parser.add_argument("--plan", action="store_true", help="check what was asked for, print it as JSON, write nothing")
-    _add_plugin(parser)
+    add_plugin_option(parser)
     where = parser.add_argument_group("where the work is done")
     where.add_argument("--jobs", type=whole(1), default=joblib.cpu_count(), metavar="N", help="processes (all cores)")
     where.add_argument("--cluster", metavar="ADDRESS", help="on the workers of a Dask scheduler, tcp://host:port")

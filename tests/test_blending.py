@@ -313,3 +313,11 @@ def test_rule_that_gives_no_weights_is_named(measured: list) -> None:
 
     with pytest.raises(InputError, match=r"Own: field measure: expected 2 finite numbers from 0, found \["):
         update(Own(AB, window=1), (1, 1), (1, 1))
+
+
+@pytest.mark.parametrize("rule", [Rule, type("Idle", (Rule,), {}), int, None])
+def test_declaration_without_a_whole_rule_is_refused(rule: object) -> None:
+    from multiview.blending import Blending
+
+    with pytest.raises(InputError, match="blending own: field rule: expected a subclass of Rule that defines measure"):
+        Blending("own", "", rule)

@@ -284,7 +284,6 @@ def test_outputs_losses_and_gradients_are_those_of_stock_layers(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To 1e-5 in float64. In float32 rounding moves maxima and signs, so that stock layers, too, are per cents away."""
-    tensorflow_only()
     data, found = None, {}
     for precision in ("float32", "float64"):
         keras.config.set_dtype_policy(precision)
@@ -320,11 +319,6 @@ def test_models_of_stock_layers_load_and_predict_the_same(tmp_path: Path, rng: n
             np.testing.assert_allclose(found[branch], expected[branch], rtol=1e-5, atol=1e-6)
 
 
-def tensorflow_only() -> None:
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("looks at TensorFlow's graph or gradients")
-
-
 def operations(graph) -> set[str]:
     """Types of the operations of a graph and of all its functions."""
     definition = graph.as_graph_def()
@@ -333,7 +327,6 @@ def operations(graph) -> set[str]:
 
 
 def test_step_never_leaves_its_graph_and_compiles_with_xla(rng: np.random.Generator) -> None:
-    tensorflow_only()
     model = build_network("multiview", CLASSES, 22050, 1 / 32)
     model.compile(optimizer=Adam(1e-3), jit_compile=True)
     model.optimizer.build(model.trainable_variables)
@@ -347,7 +340,6 @@ def test_step_never_leaves_its_graph_and_compiles_with_xla(rng: np.random.Genera
 
 
 def test_bfloat16_changes_losses_by_less_than_two_per_cent(rng: np.random.Generator) -> None:
-    tensorflow_only()
     losses = {}
     for policy in ("float32", "mixed_bfloat16"):
         keras.utils.set_random_seed(5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import abc
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +17,7 @@ class DivergedError(ArithmeticError):
     """A loss is NaN, infinite or exploded; the message says which, and when."""
 
 
-class Rule:
+class Rule(abc.ABC):
     """How the weights of all branches follow from their losses; subclasses say what `measure` is.
 
     At each evaluation n = 0, 1, 2, ..., where 0 is before the first update, `update` takes the losses
@@ -86,9 +88,9 @@ class Rule:
         keep_uniform = warm_up or n < self.window or not raw.any()
         return self.settle(self.uniform if keep_uniform else raw / raw.sum())  # the sum is Z of Eq. (5)
 
+    @abc.abstractmethod
     def measure(self) -> np.ndarray:
         """What the weights are proportional to, after the latest losses; non-negative, float64 [K]. All 0: uniform."""
-        raise NotImplementedError
 
     def settle(self, weights: np.ndarray) -> np.ndarray:
         """The weights to use, where they are not those of this evaluation alone."""
@@ -113,6 +115,13 @@ class Blending:
     name: str
     text: str
     rule: type[Rule]
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.rule, type) and issubclass(self.rule, Rule)) or inspect.isabstract(self.rule):
+            raise InputError(
+                f"blending {self.name}: field rule: expected a subclass of Rule that defines measure, "
+                f"found {self.rule!r}; mend it"
+            )
 
 
 BLENDINGS: Registry[Blending] = Registry("blending")

@@ -301,6 +301,10 @@ def graph_decibels(power: Any) -> Any:
     return (10.0 / np.log(10.0)) * tf.math.log(tf.maximum(power, FLOOR))
 
 
+# A view in decibels, with what all of them have in common.
+decibel_view = functools.partial(
+    View, unit="dB", amplify=amplify_decibels, mix=mix_decibels, level=level_of_decibels, silence=FLOOR_DB
+)
 DECIBEL_PARAMETERS = {"scale": "10 log10(max(power, floor))", "floor": FLOOR, "bands": BANDS}
 BLOCK = 2048  # frames that are transformed at a time, which bounds the memory of long clips
 

@@ -11,16 +11,12 @@ import numpy as np
 from multiview.views.base import (
     BANDS,
     DECIBEL_PARAMETERS,
-    FLOOR_DB,
     VIEWS,
     Grid,
-    View,
-    amplify_decibels,
     by_blocks,
+    decibel_view,
     decibels,
     graph_decibels,
-    level_of_decibels,
-    mix_decibels,
 )
 
 # librosa, SciPy and TensorFlow are loaded where they are used: most commands compute no views.
@@ -202,10 +198,9 @@ def cqt_graph(waveforms: Any, sample_rate: int) -> Any:
 
 
 CQT = VIEWS.register(
-    View(
+    decibel_view(
         name="cqt",
         label="CQT",
-        unit="dB",
         grid=cqt_grid,
         extract=lambda sound: cqt(sound.waveform, sound.sample_rate),
         graph=lambda sound: cqt_graph(sound.waveform, sound.sample_rate),
@@ -218,10 +213,6 @@ CQT = VIEWS.register(
             "hop": cqt_grid(sample_rate).hop,
             "segment": SEGMENT,
         },
-        amplify=amplify_decibels,
-        mix=mix_decibels,
-        level=level_of_decibels,
-        silence=FLOOR_DB,
         paper=True,
         colour="#009E73",
         line="-.",

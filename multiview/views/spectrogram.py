@@ -10,17 +10,13 @@ import numpy as np
 from multiview.views.base import (
     BANDS,
     DECIBEL_PARAMETERS,
-    FLOOR_DB,
     VIEWS,
     Grid,
     Sound,
-    View,
-    amplify_decibels,
     by_blocks,
+    decibel_view,
     decibels,
     graph_decibels,
-    level_of_decibels,
-    mix_decibels,
 )
 
 # librosa, SciPy and spafe are loaded where they are used: most commands compute no views.
@@ -134,36 +130,26 @@ def _gammatone(sound: Sound) -> np.ndarray:
 
 
 MEL = VIEWS.register(
-    View(
+    decibel_view(
         name="mel",
         label="Mel",
-        unit="dB",
         grid=frame_grid,
         extract=_mel,
         graph=lambda sound: sound.once(mel_and_gammatone_graph)[..., :BANDS],
         parameters=functools.partial(_parameters, "librosa.filters.mel", 0.0),
-        amplify=amplify_decibels,
-        mix=mix_decibels,
-        level=level_of_decibels,
-        silence=FLOOR_DB,
         paper=True,
         colour="#0072B2",
         line="-",
     )
 )
 GAMMATONE = VIEWS.register(
-    View(
+    decibel_view(
         name="gammatone",
         label="Gammatone",
-        unit="dB",
         grid=frame_grid,
         extract=_gammatone,
         graph=lambda sound: sound.once(mel_and_gammatone_graph)[..., BANDS:],
         parameters=functools.partial(_parameters, "spafe gammatone_filter_banks, order 1, squared", GAMMATONE_MIN_HZ),
-        amplify=amplify_decibels,
-        mix=mix_decibels,
-        level=level_of_decibels,
-        silence=FLOOR_DB,
         paper=True,
         colour="#E69F00",
         line="--",
