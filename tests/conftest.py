@@ -24,6 +24,7 @@ import multiview
 from data_prep.datasets import DATASETS, demo
 from data_prep.datasets.base import Index
 from data_prep.prepare import prepare
+from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import Run
 from multiview.predict.predictor import Predictor
 from multiview.settings import Settings, make_settings
@@ -139,6 +140,24 @@ def tiny_trained(shared: Path) -> Run:
             settings = make_settings(opened, "multiview", 1, "demo", width=1 / 32, epochs=5, window=2)
             evaluate(train(opened, settings, run.path))
     return run
+
+
+@pytest.fixture(scope="session")
+def clips(tiny_trained: Run, demo_index) -> list[Path]:
+    """Test clips of the run, in the order of its predictions."""
+    paths = {clip.id: clip.path for clip in demo_index.clips}
+    return [paths[name] for name in Predictions.read(tiny_trained.predictions).clips]
+
+
+@pytest.fixture
+def mel_meter() -> Predictor:
+    """Stands in for a network: `quiet` is as 'probable' as the mean level of a segment, in units of -100 dB."""
+
+    def network(segments: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        level = segments["mel"].mean(axis=(1, 2, 3)) / -100
+        return {"mel": np.stack([level, 1 - level], axis=1).astype(np.float32)}
+
+    return Predictor(network, ["quiet", "loud"], 22050, ["mel"], {"mel": 1.0})
 
 
 @pytest.fixture(scope="session")

@@ -12,14 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from multiview import cli
 from multiview.experiment.run import Run
 from multiview.store import Store
 from multiview.views import extract, geometry
-
-
-def run(*arguments: object) -> int:
-    return cli.main([str(argument) for argument in arguments])
+from tests.helpers.commands import run
 
 
 @pytest.fixture(scope="module")

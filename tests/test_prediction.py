@@ -1,61 +1,33 @@
-"""Prediction on sounds of any kind: the same answers whole or in parts, alone or among others, and over time."""
+"""Prediction on sounds of any kind: the same answers whole or in parts, alone or among others."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 import multiview
-from multiview import cli
 from multiview.audio import AudioError, opened, read_audio, stream
 from multiview.evaluation import self_ensemble
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import Run
-from multiview.predict import Prediction, Predictor, timeline
+from multiview.predict import Prediction, Predictor
 from multiview.segments import test_starts
 from multiview.support import registry
 from multiview.support.errors import InputError
 from multiview.views import MEL, RAW, VIEWS, Sound, excerpts, extract, geometry, paper_views
 
 RATE = 22050
-
-
-def run(*arguments: object) -> int:
-    return cli.main([str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="module")
-def clips(tiny_trained: Run, demo_index) -> list[Path]:
-    """Test clips of the run, in the order of its predictions."""
-    paths = {clip.id: clip.path for clip in demo_index.clips}
-    return [paths[name] for name in Predictions.read(tiny_trained.predictions).clips]
-
-
-@pytest.fixture
-def mel_meter() -> Predictor:
-    """Stands in for a network: `quiet` is as 'probable' as the mean level of a segment, in units of -100 dB."""
-
-    def network(segments: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        level = segments["mel"].mean(axis=(1, 2, 3)) / -100
-        return {"mel": np.stack([level, 1 - level], axis=1).astype(np.float32)}
-
-    return Predictor(network, ["quiet", "loud"], RATE, ["mel"], {"mel": 1.0})
 
 
 def test_disagreement_by_hand() -> None:
@@ -227,173 +199,6 @@ def test_streams_are_the_whole_file(tmp_path: Path, rng: np.random.Generator, ra
     np.testing.assert_allclose(streamed[: len(whole)], whole[: len(streamed)], atol=1e-4)
 
 
-def test_strip_keeps_means() -> None:
-    """Of 0, 1, 2 ... a column of m values has the mean first + (m - 1) / 2, whatever was merged."""
-    strip, count = timeline.Strip(1), 12345
-    strip.add(np.arange(count, dtype=float)[:, np.newaxis])
-    image, m = strip.image()[:, 0], strip.merged
-    assert m == 8 and timeline.COLUMNS <= len(image) <= 2 * timeline.COLUMNS
-    np.testing.assert_allclose(image[:-1], m * np.arange(len(image) - 1) + (m - 1) / 2)
-    assert image[-1] == pytest.approx((m * (len(image) - 1) + count - 1) / 2)
-
-
-def test_timeline_follows_the_sound(
-    tmp_path: Path, mel_meter: Predictor, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Three minutes with noise from second 60 to 120; rows every second, equal to the whole file's segments."""
-    sound = 1e-4 * rng.standard_normal(180 * RATE)
-    sound[60 * RATE : 120 * RATE] = 0.3 * rng.standard_normal(60 * RATE)
-    soundfile.write(tmp_path / "a.wav", sound, RATE)
-    draw, drawn = timeline.draw, []
-    monkeypatch.setattr(timeline, "draw", lambda *given: drawn.extend(given[3:5]) or draw(*given))
-    timeline.timeline(mel_meter, tmp_path / "a.wav", tmp_path / "out", 1.0, "a.wav")
-    table = pd.read_csv(tmp_path / "out" / "timeline.csv")
-    assert list(table.columns) == ["start_seconds", "end_seconds", "quiet", "loud"]
-    size = geometry(RATE)
-    starts = np.arange(0, size.last_start(len(sound)) + 1, RATE)
-    np.testing.assert_allclose(table["start_seconds"], starts / RATE, atol=1e-3)
-    np.testing.assert_allclose(table["end_seconds"] - table["start_seconds"], size.segment("raw") / RATE, atol=2e-3)
-    mel = extract(read_audio(tmp_path / "a.wav", RATE), RATE)["mel"]
-    expected = [1 - mel[start // size.view_hop("mel") :][:75].mean() / -100 for start in starts]
-    np.testing.assert_allclose(table["loud"], expected, atol=1e-4)
-    assert np.asarray(Image.open(tmp_path / "out" / "timeline.png")).std() > 10
-    # The picture has every frame once and in its place, over the bounds of the excerpts.
-    (spectrogram, classes), merged = (strip.image() for strip in drawn), [strip.merged for strip in drawn]
-    whole = len(spectrogram) - 1
-    expected_image = mel[: whole * merged[0]].reshape(whole, merged[0], 64).mean(axis=1)
-    np.testing.assert_allclose(spectrogram[:whole], expected_image, atol=1e-3)
-    assert whole == len(mel) // merged[0] and merged[0] == 8
-    np.testing.assert_allclose(classes[:, 1], expected, atol=1e-4)
-
-    with pytest.raises(InputError, match="expected --hop"):
-        timeline.timeline(mel_meter, tmp_path / "a.wav", tmp_path / "none", 0.0, "a.wav")
-    assert not (tmp_path / "none").exists()
-
-
-def test_broken_recording_leaves_the_old_timeline(tmp_path: Path, mel_meter: Predictor) -> None:
-    (tmp_path / "timeline.csv").write_text("old")
-    (tmp_path / "a.wav").write_bytes(b"RIFF")
-    with pytest.raises(AudioError, match="unreadable"):
-        timeline.timeline(mel_meter, tmp_path / "a.wav", tmp_path, 1.0, "a.wav")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "timeline.csv"]
-    assert (tmp_path / "timeline.csv").read_text() == "old"
-
-
-def test_folders_and_unreadable_files(
-    tiny_trained: Run, clips: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    """Found below a folder; what cannot be read is named, the others are answered, and the status says so."""
-    (tmp_path / "sounds" / "more").mkdir(parents=True)
-    for name in ("a.wav", "more/b.wav"):
-        (tmp_path / "sounds" / name).write_bytes(clips[0].read_bytes())
-    (tmp_path / "sounds" / "notes.txt").write_text("no sound")
-    (tmp_path / "sounds" / "broken.flac").write_bytes(b"fLaC")
-    assert run("predict", tiny_trained.path, tmp_path / "sounds", clips[1], "--json") == 1
-    out, err = capsys.readouterr()
-    answers = [json.loads(line) for line in out.splitlines()]
-    assert [Path(answer["file"]).name for answer in answers] == ["a.wav", "b.wav", clips[1].name]
-    assert answers[0]["classes"] == answers[1]["classes"]
-    errors = [line for line in err.splitlines() if "error:" in line]
-    assert len(errors) == 1 and "broken.flac: unreadable" in errors[0]
-
-    (tmp_path / "empty").mkdir()
-    assert run("predict", tiny_trained.path, tmp_path / "empty", clips[1], "--json") == 1
-    out, err = capsys.readouterr()
-    assert json.loads(out)["file"] == str(clips[1]) and "empty: a folder without sound files" in err
-
-
-def test_csv_has_all_classes(tiny_trained: Run, clips: list[Path], capsys: pytest.CaptureFixture) -> None:
-    stored = Predictions.read(tiny_trained.predictions)
-    assert run("predict", tiny_trained.path, *clips, "--csv", "--branches") == 0
-    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
-    fused = self_ensemble(stored.probabilities, stored.weights)
-    np.testing.assert_allclose(table[stored.classes], fused, atol=1e-5)
-    assert list(table["class"]) == [stored.classes[index] for index in fused.argmax(axis=1)]
-    assert list(table["class_cqt"]) == [stored.classes[i] for i in stored.probabilities["cqt"].argmax(axis=1)]
-    assert table["disagreement"].between(0, 1).all()
-
-
-def test_branches_in_text_and_json(tiny_trained: Run, clips: list[Path], capsys: pytest.CaptureFixture) -> None:
-    assert run("predict", tiny_trained.path, clips[0], "--branches", "--json") == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert list(answer["branches"]) == [*paper_views(), "multiview"] and 0 <= answer["disagreement"] <= 1
-    assert run("predict", tiny_trained.path, clips[0], "--branches", "--top", 1) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + 1 + 5 and f"disagreement of the branches: {answer['disagreement']:.2f}" in lines[2]
-
-
-def test_standard_input(
-    tiny_trained: Run, clips: list[Path], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert run("predict", tiny_trained.path, clips[0], "--json") == 0
-    expected = json.loads(capsys.readouterr().out)
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(clips[0].read_bytes())))
-    assert run("predict", tiny_trained.path, "-", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {**expected, "file": "-"}
-
-
-def test_timelines_on_the_command_line(
-    tiny_trained: Run, clips: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    assert run("predict", tiny_trained.path, clips[0], "--timeline", "--hop", 0.25, "--to", tmp_path / "one") == 0
-    table = pd.read_csv(tmp_path / "one" / "timeline.csv")
-    assert len(table) == (geometry(RATE).last_start(2 * RATE)) // round(0.25 * RATE) + 1
-    np.testing.assert_allclose(table.iloc[:, 2:].sum(axis=1), 1, atol=1e-3)
-    assert (tmp_path / "one" / "timeline.png").is_file()
-    bad = tmp_path / "bad.wav"
-    bad.write_bytes(b"")
-    assert run("predict", tiny_trained.path, *clips[:2], bad, "--timeline", "--to", tmp_path / "all") == 1
-    expected = sorted(f"{path.name}.timeline" for path in clips[:2])
-    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == expected
-    assert "bad.wav: unreadable" in capsys.readouterr().err
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "bad.wav").write_bytes(b"")
-    assert run("predict", tiny_trained.path, bad, tmp_path / "sub", "--timeline", "--to", tmp_path / "twice") == 1
-    assert "found two bad.wav" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("options", [["--hop", "1"], ["--to", "x"], ["--timeline", "--branches"], ["--top", "0"]])
-def test_options_without_effect_are_refused(options: list[str], capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        run("predict", "run", "a.wav", *options)
-    assert "error:" in capsys.readouterr().err
-
-
-def test_timelines_beside_the_recordings(
-    tiny_trained: Run, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In the folder of the sounds themselves; and where nothing can be written, it is not the sound that is blamed."""
-    for path in clips[:2]:
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    monkeypatch.chdir(tmp_path)
-    assert run("predict", tiny_trained.path, ".", "--timeline") == 0
-    assert len(list(tmp_path.glob("*.timeline/timeline.csv"))) == 2
-    (tmp_path / "file").write_text("")
-    predictor = Predictor(lambda _: {}, ["a"], RATE, ["mel"], {"mel": 1.0})
-    with pytest.raises(NotADirectoryError):
-        timeline.timeline(predictor, tmp_path / clips[0].name, tmp_path / "file" / "x", 1.0, "a")
-
-
-def test_odd_names_and_pipes(
-    tiny_trained: Run, clips: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    """A name that is no text, and a pipe in which nobody can look around."""
-    odd = tmp_path / os.fsdecode(b"a\xff.wav")
-    odd.write_bytes(clips[0].read_bytes())
-    reading, writing = os.pipe()
-    content = io.BytesIO()
-    sound, rate = soundfile.read(clips[0])
-    soundfile.write(content, sound, rate, format="AU")
-    thread = threading.Thread(target=lambda: os.fdopen(writing, "wb").write(content.getvalue()))
-    thread.start()
-    assert run("predict", tiny_trained.path, odd, clips[0], f"/dev/fd/{reading}", "--json") == 0
-    thread.join()
-    os.close(reading)
-    answers = [json.loads(line)["classes"] for line in capsys.readouterr().out.splitlines()]
-    for answer in answers[1:]:
-        assert answer == pytest.approx(answers[0], abs=1e-4)
-
-
 def test_front_door() -> None:
     """What `import multiview` gives, loaded when it is asked for."""
     from multiview import predict
@@ -450,10 +255,3 @@ def test_plain_keras(tiny_trained: Run, clips: list[Path]) -> None:
     stored = Predictions.read(tiny_trained.predictions)
     for branch, values in outputs.items():
         np.testing.assert_allclose(values.mean(axis=0), stored.probabilities[branch][0], atol=1e-5)
-
-
-@pytest.mark.parametrize("seconds", [0.5, 3.0])
-def test_timeline_of_a_short_sound(tmp_path: Path, mel_meter: Predictor, seconds: float) -> None:
-    soundfile.write(tmp_path / "a.wav", np.full(round(seconds * 8000), 0.1), 8000)
-    timeline.timeline(mel_meter, tmp_path / "a.wav", tmp_path, 10.0, "a.wav")
-    assert len(pd.read_csv(tmp_path / "timeline.csv")) == 1
