@@ -14,6 +14,17 @@ from multiview.networks import BlendedModel
 STATISTICS_SEGMENTS = 128  # from which the statistics of batch normalisation are taken anew
 
 
+class InTraining(keras.Model):
+    """A network in training mode for Keras's compiled prediction; the call of a model would not be compiled."""
+
+    def __init__(self, network: BlendedModel) -> None:
+        super().__init__()
+        self.network = network
+
+    def call(self, inputs: Any) -> Any:
+        return self.network(inputs, training=True)
+
+
 class AveragedNetwork:
     """A network with the averaged weights that the optimizer of another one keeps.
 
@@ -36,6 +47,7 @@ class AveragedNetwork:
                 layer.rate = 0.0
             if isinstance(layer, layers.BatchNormalization):
                 layer.momentum = 0.0  # what a batch says replaces what there was
+        self._in_training = InTraining(network)
 
     def __call__(self, model: BlendedModel) -> BlendedModel:
         """The averaged network as it is now, of a compiled `model` in training."""
@@ -48,5 +60,5 @@ class AveragedNetwork:
         if int(keras.ops.convert_to_numpy(optimizer.iterations)):
             for target, average in zip(self.network.trainable_variables, averages, strict=True):
                 target.assign(np.array(keras.ops.convert_to_numpy(average)))
-        self.network(self.segments, training=True)
+        self._in_training.predict_on_batch(self.segments)
         return self.network

@@ -74,6 +74,7 @@ def build_network(
     views: Sequence[str] | None = None,
     backbone: str | None = None,
     joint_gradient: bool = True,
+    gradient_checkpointing: bool = False,
 ) -> BlendedModel:
     """Build one of the trained systems.
 
@@ -97,6 +98,8 @@ def build_network(
     joint_gradient : bool
         Whether the joint branch trains the networks of the views, as in the paper, or itself alone where these have
         branches of their own.
+    gradient_checkpointing : bool
+        Whether the backbones' activations are computed again in the gradient instead of kept: less memory, more time.
 
     Returns
     -------
@@ -108,7 +111,7 @@ def build_network(
     Raises
     ------
     InputError
-        For an unknown system, view or backbone.
+        For an unknown system, view or backbone, or a backbone that cannot do without its activations.
     ValueError
         For another sample rate.
     """
@@ -134,7 +137,7 @@ def build_network(
     order = sorted(chosen.views) if set(chosen.views) <= set(chosen.branches) else chosen.views
     for name in dict.fromkeys(networks[view] for view in chosen.views):
         of_this = {view: features[view] for view in order if networks[view] == name}
-        embeddings |= BACKBONES[name].embed(of_this, sample_rate, wide)
+        embeddings |= BACKBONES[name].embed(of_this, sample_rate, wide, gradient_checkpointing)
 
     for branch in chosen.branches:
         if branch in embeddings:

@@ -59,6 +59,10 @@ def training_options() -> dict[str, dict]:
             "metavar": "LIST",
             "help": f"changes of training batches, or none (the preset's). {_listed(AUGMENTATIONS)}",
         },
+        "gradient_checkpointing": {
+            "action": argparse.BooleanOptionalAction,
+            "help": "compute activations again in the gradient: less memory, more time (no)",
+        },
     }
 
 

@@ -131,6 +131,7 @@ class Settings:
     views: str | None = None  # of a system on several, a list; the paper's four where None
     backbone: str | None = None  # NAME or VIEW=NAME,...; the paper's where None
     augmentations: str | None = None  # a list
+    gradient_checkpointing: bool = False
 
     def learning_rate_at(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 1."""

@@ -137,6 +137,7 @@ def make_network(store: Store, settings: Settings, split: Split) -> BlendedModel
         views=settings.views.split(",") if settings.views else None,
         backbone=settings.backbone,
         joint_gradient=settings.joint_gradient,
+        gradient_checkpointing=settings.gradient_checkpointing,
     )
 
 

@@ -63,6 +63,7 @@ def in_float32(model: BlendedModel, system: System, sample_rate: int, settings: 
             views=system.views,
             backbone=settings["backbone"],
             joint_gradient=settings["joint_gradient"],
+            gradient_checkpointing=settings["gradient_checkpointing"],
         )
     finally:
         keras.config.set_dtype_policy(policy)

@@ -21,7 +21,9 @@ from multiview.settings import PRESETS
 class Steps:
     """A compiled network with a batch of noise."""
 
-    def __init__(self, preset: str, batch: int, sample_rate: int | None, system: str, plain: bool = False) -> None:
+    def __init__(
+        self, preset: str, batch: int, sample_rate: int | None, system: str, plain: bool = False, **options: bool
+    ) -> None:
         import keras
 
         from multiview.networks import build_network
@@ -30,7 +32,7 @@ class Steps:
 
         chosen, rng = PRESETS[preset], np.random.default_rng(0)
         build, adam = (plain_network, keras.optimizers.Adam) if plain else (build_network, Adam)
-        self.model: Any = build(system, 50, sample_rate or chosen.sample_rate or 44100, chosen.width)
+        self.model: Any = build(system, 50, sample_rate or chosen.sample_rate or 44100, chosen.width, **options)
         self.model.compile(optimizer=adam(chosen.learning_rate))
         self.model.optimizer.build(self.model.trainable_variables)
         self.x = {
@@ -50,19 +52,29 @@ class Steps:
 
 
 def measure_step(
-    preset: str, batch: int = 64, sample_rate: int | None = None, repeats: int = 3, system: str = "multiview"
+    preset: str,
+    batch: int = 64,
+    sample_rate: int | None = None,
+    repeats: int = 3,
+    system: str = "multiview",
+    **options: bool,
 ) -> tuple:
     """Parameters, seconds of the fastest of `repeats` steps, and seconds of the first, which compiles."""
-    steps = Steps(preset, batch, sample_rate, system)
+    steps = Steps(preset, batch, sample_rate, system, **options)
     first, *times = (steps.take() for _ in range(repeats + 1))
     return steps.model.count_params(), min(times), first
 
 
 def compare(
-    preset: str, batch: int = 64, sample_rate: int | None = None, repeats: int = 7, system: str = "multiview"
+    preset: str,
+    batch: int = 64,
+    sample_rate: int | None = None,
+    repeats: int = 7,
+    system: str = "multiview",
+    **options: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Seconds of the network and of its plain twin, each [repeats + 1]: the first step, then two in turn at a time."""
-    both = [Steps(preset, batch, sample_rate, system, plain) for plain in (False, True)]
+    both = [Steps(preset, batch, sample_rate, system, **options), Steps(preset, batch, sample_rate, system, plain=True)]
     times = [[each.take() for each in both]]
     for each in both:
         each.take()  # the second still allocates
@@ -79,10 +91,12 @@ def main() -> None:
     parser.add_argument("--sample-rate", type=int, choices=(22050, 44100))
     parser.add_argument("--system", default="multiview")
     parser.add_argument("--against", choices=("plain",))
+    parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--repeats", type=int, default=7, help="of the comparison, at least 5")
     args = parser.parse_args()
+    options = {"gradient_checkpointing": True} if args.gradient_checkpointing else {}
     if args.against:
-        ours, plain = compare(args.preset, args.batch, args.sample_rate, max(5, args.repeats), args.system)
+        ours, plain = compare(args.preset, args.batch, args.sample_rate, max(5, args.repeats), args.system, **options)
         ratios = ours[1:] / plain[1:]
         print(f"first step {ours[0]:.1f} s, plain {plain[0]:.1f} s ({ours[0] / plain[0]:.2f})")
         print(
@@ -90,7 +104,7 @@ def main() -> None:
             f"({ratios.min():.2f} to {ratios.max():.2f} of {len(ratios)})"
         )
         return
-    parameters, step, first = measure_step(args.preset, args.batch, args.sample_rate, system=args.system)
+    parameters, step, first = measure_step(args.preset, args.batch, args.sample_rate, system=args.system, **options)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{parameters:,} parameters, batch {args.batch}")
     print(f"first step {first:.1f} s, then {step:.2f} s a step ({args.batch / step:.1f} segments/s)")
