@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import soundfile
 
 from data_prep.datasets import ClipFile, Index
 from data_prep.extraction import Parts
@@ -93,6 +94,24 @@ def stages(paths: list[Path], rate: int, folder: Path) -> dict[str, float]:
     return {stage: 1000 * value / duration for stage, value in spent.items()}
 
 
+def reading(paths: list[Path], folder: Path) -> dict[str, float]:
+    """Milliseconds a second of audio of reading the same sounds from files of several formats."""
+    found = {}
+    for name, suffix, subtype in (
+        ("WAV", "wav", "PCM_16"),
+        ("FLAC", "flac", "PCM_16"),
+        ("Ogg Vorbis", "ogg", "VORBIS"),
+    ):
+        copies, duration = [], 0.0
+        for number, path in enumerate(paths):
+            samples, rate = decode(path)
+            duration += len(samples) / rate
+            copies.append(folder / f"{number}.{suffix}")
+            soundfile.write(copies[-1], samples, rate, subtype=subtype)
+        found[name] = 1000 * min(seconds(lambda c=copies: [decode(copy) for copy in c]) for _ in range(3)) / duration
+    return found
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -114,7 +133,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         each = stages(paths[:: max(1, len(paths) // 50)], rate, Path(folder))
         for stage, spent in each.items():
-            print(f"  {stage:26} {spent:6.2f} ms a second of audio, {spent / sum(each.values()):.0%}")
+            print(f"{stage}: {spent:.2f} ms a second of audio, {spent / sum(each.values()):.0%}")
+        rest = sum(spent for stage, spent in each.items() if stage != "read")
+        for name, spent in reading(paths[:: max(1, len(paths) // 50)], Path(folder)).items():
+            total = 1000 / (rest + spent)
+            print(
+                f"read {name}: {spent:.2f} ms a second of audio; with the rest {total:.0f} s of audio a second and core"
+            )
         times = {}
         for jobs in (1, args.jobs):
             rounds = []

@@ -74,7 +74,7 @@ def times(function: Callable, items: list) -> str:
         begin = time.perf_counter()
         function(item)
         found.append(1000 * (time.perf_counter() - begin))
-    return f"p50 {np.percentile(found, 50):7.1f} ms   p95 {np.percentile(found, 95):7.1f} ms"
+    return f"p50 {np.percentile(found, 50):.1f} ms, p95 {np.percentile(found, 95):.1f} ms"
 
 
 def views_in_graph(rate: int) -> Callable:
@@ -141,12 +141,12 @@ def measure(run: Run, paths: list[Path], folder_clips: int, scratch: Path) -> No
     inputs = [stored(path) for path in paths]
     graph_views = tf.function(views_in_graph(rate), input_signature=[tf.TensorSpec([None, None], tf.float32)])
     waveforms = [waveform(path) for path in paths]
-    print(f"network alone, on stored views   {times(live.network, inputs)}")
-    print(f"file to classes, by the run      {times(lambda path: next(live.predict_files([path])), paths)}")
-    print(f"file to classes, by the export   {times(lambda path: signature(waveforms=waveform(path)), paths)}")
-    print(f"reading alone                    {times(waveform, paths)}")
-    print(f"views alone, by NumPy             {times(lambda batch: extract(batch.numpy()[0], rate), waveforms)}")
-    print(f"views alone, in the graph        {times(lambda batch: graph_views(batch)['cqt'].numpy(), waveforms)}")
+    print(f"network alone, on stored views: {times(live.network, inputs)}")
+    print(f"file to classes, by the run: {times(lambda path: next(live.predict_files([path])), paths)}")
+    print(f"file to classes, by the export: {times(lambda path: signature(waveforms=waveform(path)), paths)}")
+    print(f"reading alone: {times(waveform, paths)}")
+    print(f"views alone, by NumPy: {times(lambda batch: extract(batch.numpy()[0], rate), waveforms)}")
+    print(f"views alone, in the graph: {times(lambda batch: graph_views(batch)['cqt'].numpy(), waveforms)}")
 
     many = list(islice(cycle(paths), folder_clips))
     begin = time.perf_counter()

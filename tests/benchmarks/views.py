@@ -103,13 +103,13 @@ def main() -> None:
         waveforms = [rng.uniform(-0.5, 0.5, 5 * RATE).astype(np.float32) for _ in range(args.clips)]
     print(f"{len(waveforms)} clips of {'ESC-10 or --audio' if paths else 'noise'}, 44.1 kHz, one thread")
     ours, plain = measure_views(waveforms)
-    print(f"views, plain way:   {1000 * plain:.2f} ms a second of audio")
-    print(f"views, here:        {1000 * ours:.2f} ms a second of audio, {1 / ours:.0f} s of audio a second")
-    print(f"ratio:              {plain / ours:.1f}")
+    print(f"views, plain way: {1000 * plain:.2f} ms a second of audio")
+    print(f"views, here: {1000 * ours:.2f} ms a second of audio, {1 / ours:.0f} s of audio a second")
+    print(f"ratio: {plain / ours:.1f}")
     batch, (_, step, _) = measure_segments(waveforms), measure_step("small")
     print(f"64 random segments: {1000 * batch:.1f} ms")
-    print(f"small step of 64:   {1000 * step:.0f} ms")
-    print(f"share:              {batch / step:.1%}")
+    print(f"small step of 64: {1000 * step:.0f} ms")
+    print(f"share: {batch / step:.1%}")
 
 
 if __name__ == "__main__":
