@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multiview import options
-from multiview.blending import BLENDINGS, PAPER
+from multiview.blending import BLENDINGS
 from multiview.settings import PRESETS, make_settings
 from multiview.support import plugins
 from multiview.support.errors import InputError, exit_status
@@ -88,13 +88,12 @@ def _grid_options(command: Parser) -> None:
 
 def add_grid_options(command: Parser) -> None:
     """What is to be run, and where."""
-    ablations = ",".join(each for each in BLENDINGS if each != PAPER.name)
     add = command.add_argument
     add("--systems", type=options.names, metavar="LIST", help=f"of {','.join(system_names())} (all)")
     add("--folds", type=options.numbers, metavar="LIST", help="folds to test on (all of the dataset's)")
     add(
         "--ablations", type=options.names, default=[], metavar="LIST",
-        help=f"more multi-view runs, of {ablations},windowN,intervalN,without_VIEW",
+        help=f"more multi-view runs, of {','.join(BLENDINGS)} but the preset's own, windowN, intervalN, without_VIEW",
     )  # fmt: skip
     add("--jobs", type=int, default=1, metavar="N", help="runs at a time, one a GPU where there are several (1)")
     add("--cluster", metavar="ADDRESS", help="run on the workers of a Dask scheduler, tcp://host:port")

@@ -17,10 +17,11 @@ import pytest
 from multiview.experiment.results import collect
 from multiview.report import report
 from multiview.report.ablations import ablation_table, stability
-from multiview.report.figures import mean_curve
+from multiview.report.classes import class_accuracies
+from multiview.report.curves import mean_curve
 from multiview.report.paper import PAPER_TABLE_3
 from multiview.report.section import Section
-from multiview.report.tables import class_accuracies, runs_section, table_3
+from multiview.report.tables import runs_section, table_3
 from multiview.support import registry
 from multiview.systems import table_rows
 from multiview.views import MEL, VIEWS, paper_views
