@@ -133,9 +133,16 @@ def _evaluate_options(command: Parser) -> None:
 
 
 def _print_metrics(run: Run) -> None:
-    metrics = json.loads(run.metrics.read_text())
+    from multiview.experiment.predictions import Predictions
+    from multiview.guessing import Guessing, Share
+
+    metrics, tested = json.loads(run.metrics.read_text()), Predictions.read(run.predictions)
     scores = ", ".join(f"{name} {100 * value:.2f} %" for name, value in metrics["accuracy"].items())
     print(f"{run.path}: {metrics['clips']} test clips of fold {metrics['fold']}: {scores}")
+    guessing = Guessing.of(tested.labels, len(tested.classes))
+    share = Share.of(metrics["accuracy"][run.system().scored], metrics["clips"])
+    verdict = "better" if share.beats(guessing) else "not shown to be better; more clips or a longer training may help"
+    print(f"without listening, {guessing}: {run.system().scored} (95 % interval {share}) is {verdict}")
 
 
 def _evaluate(args: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib import figure
+from matplotlib.colors import PowerNorm
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from multiview.experiment.results import Results
@@ -15,7 +16,7 @@ from multiview.support import plots  # noqa: F401  before anything is drawn
 from multiview.systems import label
 
 READABLE_CLASSES = 20  # of a confusion matrix with numbers, as wide as a page
-FEW_ROWS, MARKERS = 2, ("o", "D")  # of accuracies by class that are drawn as dots
+MARKERS = (("o", 9.0), ("D", 4.5))  # and sizes, of so few rows that accuracies by class are drawn as dots
 
 
 def few_classes(results: Results) -> bool:
@@ -31,9 +32,12 @@ def confusion_matrix(results: Results) -> figure.Figure:
     side = 3 + 0.35 * len(names)
     picture, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
     display = ConfusionMatrixDisplay(100 * found.counts.to_numpy() / totals, display_labels=names)
-    numbers = {"include_values": few_classes(results), "values_format": ".0f"}
-    display.plot(ax=axes, cmap="Blues", xticks_rotation="vertical", colorbar=False, **numbers)
-    picture.colorbar(display.im_, ax=axes, label="% of the true class", shrink=0.8)
+    readable = few_classes(results)
+    # Without numbers, a few per cent have to be seen by their colour.
+    shades = {} if readable else {"im_kw": {"norm": PowerNorm(0.5, 0, 100)}}
+    numbers = {"include_values": readable, "values_format": ".0f"}
+    display.plot(ax=axes, cmap="Blues", xticks_rotation="vertical", colorbar=False, **numbers, **shades)
+    picture.colorbar(display.im_, ax=axes, label="% of the true class", fraction=0.04, pad=0.02)
     axes.set_title(f"{results.dataset}: {label(found.system)}, {folds_said(found.folds)}", loc="left")
     axes.set(xlabel="predicted", ylabel="true")
     return picture
@@ -44,7 +48,7 @@ def per_class(results: Results) -> figure.Figure:
     table = class_accuracies(results.rows)
     names = [str(name).replace("_", " ") for name in table.index]
     title = f"{results.dataset}: accuracy of each class, {folds_said(common_folds(results))}"
-    if len(table.columns) <= FEW_ROWS:
+    if len(table.columns) <= len(MARKERS):
         return _dots(table.set_axis(names), title)
     picture, axes = plt.subplots(figsize=(2.5 + 0.7 * len(table.columns), 1.6 + 0.3 * len(table)), layout="constrained")
     image = axes.imshow(table, cmap="cividis", vmin=0, vmax=100, aspect="auto")
@@ -62,9 +66,9 @@ def _dots(table: pd.DataFrame, title: str) -> figure.Figure:
     table = table.loc[table.mean(axis=1).sort_values(kind="stable").index]
     picture, axes = plt.subplots(figsize=(7, 1.4 + 0.2 * len(table)), layout="constrained")
     places = np.arange(len(table))
-    for name, marker in zip(table, MARKERS, strict=False):
-        colour = style(name)["color"]
-        axes.plot(table[name], places, marker, markersize=6, color=colour, label=label(name), clip_on=False, zorder=3)
+    for name, (marker, size) in zip(table, MARKERS, strict=False):
+        look = {"color": style(name)["color"], "label": label(name), "clip_on": False, "zorder": 3}
+        axes.plot(table[name], places, marker, markersize=size, **look)
     axes.set_yticks(places, table.index, fontsize=8)
     axes.set(xlabel="accuracy, %", xlim=(0, 100), ylim=(-0.6, len(table) - 0.4))
     axes.grid(alpha=0.3)

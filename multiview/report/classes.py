@@ -13,7 +13,7 @@ from multiview.report.section import Section
 from multiview.systems import JOINT, label
 from multiview.views import CQT, MEL
 
-PAIRS = 20  # of classes that are confused, on the page; all are in the file
+PAIRS = 15  # of classes that are confused, on the page; all are in the file
 
 
 def common_folds(results: Results) -> list[int]:

@@ -97,7 +97,9 @@ def system_losses(results: Results) -> figure.Figure:
     """Figure 2 (c): losses of the systems."""
     scored = {name: results.system(name).scored for name in results.runs}
     curves = {name: mean_curve(results, name, column("validation", branch)) for name, branch in scored.items()}
-    return _losses(f"{results.dataset}: the multi-view network and the baselines", curves)
+    every = {tuple(runs) for runs in results.runs.values()}
+    folds = f", {mean_of(every.pop())}" if len(every) == 1 else ""  # else the caption has them
+    return _losses(f"{results.dataset}: the multi-view network and the baselines{folds}", curves)
 
 
 def folds_of_systems(results: Results) -> str:
