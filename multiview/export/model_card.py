@@ -40,10 +40,11 @@ def _folds(run: Run) -> list[dict]:
 
 
 def _guessing(run: Run) -> Guessing | None:
-    """What guessing gives on the test clips; None where they were not predicted."""
-    if not run.predictions.is_file():
+    """What guessing gives on the test clips; None where there are no predictions."""
+    try:
+        tested = Predictions.read(run.predictions)
+    except InputError:
         return None
-    tested = Predictions.read(run.predictions)
     return Guessing.of(tested.labels, len(tested.classes))
 
 
