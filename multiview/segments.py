@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -136,9 +136,7 @@ def test_segments(clips: np.ndarray, samples: np.ndarray, size: Geometry, most: 
     return Segments(np.repeat(clips, [len(each) for each in starts]), np.concatenate(starts))
 
 
-def segments_of(
-    path: str | PathLike[str], sample_rate: int, views: Sequence[str] | None = None
-) -> dict[str, np.ndarray]:
+def segments_of(path: str | Path, sample_rate: int, views: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """The test segments of a sound file, as the networks take them: S of S seconds, evenly spaced, at least one.
 
     The mean of a network's probabilities over them is what `Predictor.predict_files` says of its branches.

@@ -108,13 +108,8 @@ def test_folds_by_hand(tmp_path: Path) -> None:
     assert table.loc[("raw", 1)].tolist() == [4, 0, 0, 0, 48.99, 50, 50]
     assert table.loc[("raw", 2), ["right", "accuracy"]].tolist() == [2, 50]
     text = squeezed((tmp_path / "folds.md").read_text())
-    for line in (
-        "| accuracy, % | fold 1 | fold 2 |",
-        "| Raw | 0.00 | 50.00 |",
-        "| Most frequent class | 50.00 | 50.00 |",
-    ):
-        assert line in text
-    assert "| Test clips | 4 | 4 |" in text
+    assert "| accuracy, % | fold 1 | fold 2 |" in text and "| Raw | 0.00 | 50.00 |" in text
+    assert "| Most frequent class | 50.00 | 50.00 |" in text and "| Test clips | 4 | 4 |" in text
 
 
 def test_a_fold_that_a_row_lacks_is_empty(tmp_path: Path) -> None:
@@ -204,7 +199,7 @@ def test_baseline_of_ablations_is_named_after_its_own_rule(tmp_path: Path) -> No
     report(tmp_path)
     table = pd.read_csv(tmp_path / "ablations.csv").set_index("ablation")
     assert table["difference"].to_dict() == {"uniform": 0, "paper": -50}
-    assert "to uniform, points" in (tmp_path / "ablations.md").read_text()
+    assert "against uniform, points" in (tmp_path / "ablations.md").read_text()
     titles = [axes.get_title(loc="left") for axes in ablated_weights(collect(tmp_path)).axes]
     assert titles == ["uniform", "paper"]
 
@@ -291,7 +286,7 @@ def test_a_users_own_view_is_in_everything(tmp_path: Path, fifth_view: str, caps
     assert list(table.index) == ["self_ensemble", "multiview", "late_fusion", *views]
     assert table.loc[fifth_view, "accuracy_mean"] == 100 and np.isnan(table.loc[fifth_view, "paper_accuracy"])
     text = squeezed((tmp_path / "table.md").read_text())
-    assert "| My MFCCs | 1 | 100.00 | |" in text
+    assert "| My MFCCs | 1 | 100.00 | 51.01 to 100.00 | |" in text
     assert "On the views mel, gammatone, cqt, raw, mfcc: Self-ensemble, Multi-view, Late fusion." in text
     fused = collect(tmp_path).rows["late_fusion"][1].probabilities["late_fusion"]
     assert fused[1, 0] == pytest.approx(0.34)
@@ -331,11 +326,7 @@ def test_report_is_one_page_that_needs_no_network(tmp_path: Path) -> None:
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page) and "http" not in page
     assert page.count("data:image/png;base64,") == 6 and page.count("<table") == 6
     assert "Not shown to be better than that" in page
-    for caption in (
-        "branches of the multi-view network, mean of folds 1, 2",
-        "in fold 1, one of 2;",
-        "ablation, fold 1",
-    ):
+    for caption in ("the multi-view network, mean of folds 1, 2", "in fold 1, one of 2;", "ablation, fold 1"):
         assert caption in page
     for text in ("<td>Multi-view</td>", "Multi-view against Mel", "ablations/uniform/fold1", "CQT is more accurate"):
         assert text in page

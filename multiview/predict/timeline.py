@@ -16,6 +16,7 @@ from multiview.predict.predictor import Answer, Predictor
 from multiview.support.errors import InputError
 from multiview.support.files import replacing
 from multiview.views import BANDS, MEL, RAW, Excerpt, excerpts
+from multiview.views.spectrogram import mel_frequencies
 
 if TYPE_CHECKING:
     import soundfile
@@ -145,7 +146,7 @@ def draw(path: Path, title: str, predictor: Predictor, spectrogram: Strip, answe
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, max(1.2, 0.35 * len(shown))))
     top, step = float(frames.max()), grid.hop * spectrogram.merged
     levels = {"vmin": top - plots.DYNAMICS_DB, "vmax": top}
-    shades = show(above, frames, (grid.window - grid.hop) / 2, step, frequencies=MEL.frequencies(rate), **levels)
+    shades = show(above, frames, (grid.window - grid.hop) / 2, step, frequencies=mel_frequencies(rate), **levels)
     above.set_title(title)
     figure.colorbar(shades, ax=above, label="mel, dB", pad=0.01)
     # Around the middle of each segment.

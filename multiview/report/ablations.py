@@ -114,7 +114,7 @@ def ablation_section(results: Results) -> Section:
             ]
         )
     columns = ["ablation", "blending", "W", "evaluation every", "views", "folds", "multi-view, %",
-               f"to {baseline(results)}, points", "self-ensemble, %", "largest weight", "one-hot",
+               f"against {baseline(results)}, points", "self-ensemble, %", "largest weight", "one-hot",
                "change"]  # fmt: skip
     note = (
         "Over the folds that all have. Once the weights may move, after W evaluations and the warm-up: the mean of the "

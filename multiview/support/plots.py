@@ -44,7 +44,7 @@ def frequency_ticks(frequencies: np.ndarray, most: int) -> dict[float, str]:
 
     At most about `most`, evenly enough for labels not to touch.
     """
-    bands, ticks = np.arange(len(frequencies)), {}
+    bands, ticks = np.arange(len(frequencies)), dict[float, str]()
     for hertz in ROUND_HZ:
         if frequencies[0] <= hertz <= frequencies[-1]:
             place = float(np.interp(hertz, frequencies, bands))
