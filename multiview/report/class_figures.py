@@ -34,9 +34,9 @@ def confusion_matrix(results: Results) -> figure.Figure:
     display = ConfusionMatrixDisplay(100 * found.counts.to_numpy() / totals, display_labels=names)
     readable = few_classes(results)
     # Without numbers, a few per cent have to be seen by their colour.
-    shades = {} if readable else {"im_kw": {"norm": PowerNorm(0.5, 0, 100)}}
+    shades = {"norm": PowerNorm(1 if readable else 0.5, 0, 100)}
     numbers = {"include_values": readable, "values_format": ".0f"}
-    display.plot(ax=axes, cmap="Blues", xticks_rotation="vertical", colorbar=False, **numbers, **shades)
+    display.plot(ax=axes, cmap="Blues", xticks_rotation="vertical", colorbar=False, im_kw=shades, **numbers)
     picture.colorbar(display.im_, ax=axes, label="% of the true class", fraction=0.04, pad=0.02)
     axes.set_title(f"{results.dataset}: {label(found.system)}, {folds_said(found.folds)}", loc="left")
     axes.set(xlabel="predicted", ylabel="true")
