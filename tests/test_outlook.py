@@ -36,7 +36,7 @@ def test_what_is_coming(settings: Settings) -> None:
     """293 clips in batches of 32 are ten steps, the last one of five clips."""
     assert outlook(settings).lines() == [
         "esc10 mel fold 1: 293 training clips of 10 classes, 27 for validation, 80 for test; "
-        "60 epochs of 10 steps are 600 steps"
+        "60 epochs of 10 steps: 600 in all"
     ]
 
 
@@ -45,9 +45,9 @@ def test_too_few_steps_and_clips_say_the_bound_why_and_what_to_do(settings: Sett
     few = outlook(dataclasses.replace(settings, epochs=24), train=12, rarest=("dog", 1))
     assert few.steps == 24
     steps, clips = few.warnings()
-    assert "24 steps are few: preset small was made for 540 or more (ESC-10)" in steps
+    assert "24 steps in all: preset small was made for 540 or more (ESC-10)" in steps
     assert "say --epochs 540, or record more" in steps and "--preset" not in steps
-    assert "class dog has 1 training clips: preset small was made for 23 or more a class (ESC-10)" in clips
+    assert "class dog has 1 training clip: preset small was made for 23 or more a class (ESC-10)" in clips
     assert "leave out or merge the rarest classes" in clips
 
 

@@ -12,6 +12,10 @@ from multiview.splits import Split
 from multiview.store import Store
 
 
+def _some(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Outlook:
     """The size of a training.
@@ -73,8 +77,8 @@ class Outlook:
         """What is coming, and what speaks against it with what to do."""
         epochs, each = self.settings.epochs, self.steps_per_epoch
         coming = (
-            f"{self.name}: {self.train} training clips of {self.classes} classes, {self.validation} for validation, "
-            f"{self.test} for test; {epochs} epochs of {each} steps are {self.steps} steps"
+            f"{self.name}: {_some(self.train, 'training clip')} of {self.classes} classes, {self.validation} for "
+            f"validation, {self.test} for test; {_some(epochs, 'epoch')} of {_some(each, 'step')}: {self.steps} in all"
         )
         return [coming, *self.warnings()]
 
@@ -84,12 +88,13 @@ class Outlook:
         label, clips = self.rarest
         if self.steps < preset.least_steps:
             found.append(
-                f"warning: {self.steps} steps are few: preset {preset.name} was made for {preset.least_steps} or more "
-                f"({preset.made_for}), and with fewer a network may not get beyond guessing; {self._more_steps(preset)}"
+                f"warning: {_some(self.steps, 'step')} in all: preset {preset.name} was made for {preset.least_steps} "
+                f"or more ({preset.made_for}), and with fewer a network may not get beyond guessing; "
+                f"{self._more_steps(preset)}"
             )
         if clips < preset.least_clips:
             found.append(
-                f"warning: class {label} has {clips} training clips: preset {preset.name} was made for "
+                f"warning: class {label} has {_some(clips, 'training clip')}: preset {preset.name} was made for "
                 f"{preset.least_clips} or more a class ({preset.made_for}), and with fewer a network learns the clips "
                 "by heart; record more, or leave out or merge the rarest classes"
             )
