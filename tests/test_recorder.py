@@ -134,7 +134,7 @@ def test_killed_run_continues_from_its_checkpoint(tiny_store: Store, tmp_path: P
         done = len(json.loads(str(state["record"]))["rows"]) - 1
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0 and done > 0
-    bars = [line for line in again.stderr.replace("\r", "\n").splitlines() if "step" in line]
+    bars = [line for line in again.stderr.replace("\r", "\n").splitlines() if "step/s" in line or "s/step" in line]
     steps = int(rows(run)[1]["step"])
     assert f"{done * steps}/{6 * steps}" in bars[0]
     assert json.loads(run.metrics.read_text())["clips"] == 12
