@@ -18,6 +18,7 @@ from multiview.blending import BLENDINGS, PAPER
 from multiview.settings import PRESETS, make_settings
 from multiview.support import plugins
 from multiview.support.errors import InputError, exit_status
+from multiview.support.quiet import quiet
 from multiview.systems import system_names
 
 if TYPE_CHECKING:
@@ -34,14 +35,8 @@ Parser = argparse.ArgumentParser
 
 def _import_keras() -> None:
     """Import Keras without what TensorFlow's libraries print before they know their log level."""
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
+    with quiet():
         import keras  # noqa: F401
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
 
 
 def _train_options(command: Parser) -> None:
@@ -190,7 +185,6 @@ def _predict(args: argparse.Namespace) -> int:
         args.parser.error("--branches does not go with --timeline")
     if not args.timeline and (args.hop, args.to) != (None, None):
         args.parser.error("--hop and --to need --timeline")
-    _import_keras()
     from multiview.predict import load
     from multiview.predict.output import print_answers, recordings, write_timelines
 

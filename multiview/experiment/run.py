@@ -24,6 +24,7 @@ from multiview.store import About, Store
 from multiview.support import plugins
 from multiview.support.errors import InputError
 from multiview.support.files import ANY_LEFTOVERS, is_locked, locked, read_json, write_json
+from multiview.support.quiet import quiet
 from multiview.systems import System, find_system
 
 if TYPE_CHECKING:
@@ -258,9 +259,10 @@ class Run:
         InputError
             If the run has none yet, or the file is damaged.
         """
-        import keras
+        with quiet():
+            import keras
 
-        import multiview.networks  # noqa: F401  registers the layers
+            import multiview.networks  # noqa: F401  registers the layers
 
         plugins.require(self.path, self.read().get("plugins"))
         if not self.model.is_file():

@@ -85,6 +85,8 @@ class Service:
 
     Attributes
     ----------
+    network : BlendedModel
+        As given.
     module : tf.Module
         What a SavedModel keeps beside the signatures: the variables, each once.
     without_graph : list of str
@@ -92,7 +94,7 @@ class Service:
     """
 
     def __init__(self, network: BlendedModel, classes: list[str], size: Geometry) -> None:
-        self._network = network
+        self.network = network
         self._classes = classes
         self._size = size
         self._graphs = {view: graph for view in network.input if (graph := VIEWS[view].graph) is not None}
@@ -131,7 +133,7 @@ class Service:
 
     def _serve_wav(self, wav_bytes: tf.Tensor) -> Tensors:
         wav_bytes = tf.ensure_shape(wav_bytes, [None])
-        signature = {branch: tf.TensorSpec([len(self._classes)]) for branch in self._network.branches}
+        signature = {branch: tf.TensorSpec([len(self._classes)]) for branch in self.network.branches}
         # Clips of any lengths, one after the other.
         outputs = tf.map_fn(self._of_wav, wav_bytes, fn_output_signature=signature, parallel_iterations=1)
         return self._complete(outputs)
@@ -149,8 +151,8 @@ class Service:
 
     def _complete(self, branches: Tensors) -> Tensors:
         """Branches with Eq. (6) and the classes' names, a row each, as TensorFlow Serving merges requests by rows."""
-        branches = {branch: tf.cast(branches[branch], tf.float32) for branch in self._network.branches}
-        weights = tf.unstack(self._network.branch_weights.value, num=len(branches))
+        branches = {branch: tf.cast(branches[branch], tf.float32) for branch in self.network.branches}
+        weights = tf.unstack(self.network.branch_weights.value, num=len(branches))
         fused = tf.add_n([weight * values for weight, values in zip(weights, branches.values(), strict=True)])
         names = tf.tile(tf.constant([self._classes]), [tf.shape(fused)[0], 1])
         return {PROBABILITIES: fused, **branches, CLASSES: names}
@@ -179,7 +181,7 @@ class Service:
         outputs = self._in_batches(values, segments, clips * count)
         by_clip = [clips, count, len(self._classes)]
         means = [tf.reduce_mean(tf.reshape(each, by_clip), axis=1) for each in outputs]
-        return dict(zip(self._network.branches, means, strict=True))
+        return dict(zip(self.network.branches, means, strict=True))
 
     def _checks(self, waveforms: tf.Tensor, clips: tf.Tensor, samples: tf.Tensor) -> list[tf.Operation]:
         """What refuses a request that holds no sound, too short or too long a one."""
@@ -205,10 +207,10 @@ class Service:
         def step(begin: tf.Tensor, *outputs: tf.Tensor) -> list[tf.Tensor]:
             part = slice(begin, tf.minimum(begin + BATCH_SIZE, rows))
             found = self._answer(cut_in_graph(values, self._size.sample_rate, segments[part]))
-            more = [found[branch] for branch in self._network.branches]
+            more = [found[branch] for branch in self.network.branches]
             return [part.stop, *(tf.concat(pair, axis=0) for pair in zip(outputs, more, strict=True))]
 
-        nothing = [tf.zeros([0, len(self._classes)]) for _ in self._network.branches]
+        nothing = [tf.zeros([0, len(self._classes)]) for _ in self.network.branches]
         _, *outputs = tf.while_loop(
             lambda begin, *_: begin < rows,
             step,

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multiview.experiment.run import Run
+from multiview.predict import light
 from multiview.predict.predictor import Network, Outputs, Predictor
 from multiview.support import plugins
 from multiview.support.errors import InputError
 from multiview.support.files import read_json
+from multiview.support.quiet import quiet
 from multiview.systems import find_system
 from multiview.views import paper_views
 
@@ -116,8 +118,14 @@ class Export:
 
 
 def _network(path: Path, branches: tuple[str, ...]) -> Network:
-    """The branches that an export gives for views of segments."""
-    import tensorflow as tf
+    """The branches that an export gives for views of segments.
+
+    Those made before, and those of networks that LiteRT does not run, have a SavedModel alone.
+    """
+    if (path / light.FILE).is_file():
+        return light.light_network(path / light.FILE, branches)
+    with quiet():
+        import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))  # kept, as it owns the variables
     loaded.signatures[VIEWS_SIGNATURE]
