@@ -17,8 +17,9 @@ from multiview.views import FLOOR_DB, VIEWS, Grid, View
 SILENT_DBFS = -60.0  # a clip whose peak is below
 CLIPPED_RUN = 3  # a clip with as many samples at full scale in a row
 LISTED = 5  # names a line
-PANEL = (1.9, 0.9)  # inches of one view of one class in the picture
-DYNAMICS_DB = 80.0  # of the colours, below the loudest value of a panel
+PANEL = (1.9, 0.95)  # inches of one view of one class in the picture
+MARGINS = (0.62, 0.8, 0.5, 0.3)  # inches around all panels: left, right, top, bottom
+FONT = 6.5  # points
 DPI = 120
 
 
@@ -178,14 +179,16 @@ def _draw_panel(axes: Any, view: View, values: np.ndarray, rate: int, start: int
         if is_waveform(view):
             axes.set_ylim(-1.05, 1.05)
     else:
-        extent = (first / rate, (first + len(values) * grid.hop) / rate, 0, values.shape[1])
-        top = float(values.max())
-        bottom = top - DYNAMICS_DB if view.decibels else float(values.min())
-        axes.imshow(values.T, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=bottom, vmax=top)
+        begin, end = first / rate, (first + len(values) * grid.hop) / rate
+        frequencies = view.frequencies(rate) if view.frequencies else None
+        if view.decibels:
+            values = values - values.max()
+        bottom = -plots.DYNAMICS_DB if view.decibels else float(values.min())
+        plots.spectrogram(axes, values, begin, end, frequencies, ticks=4, vmin=bottom, vmax=float(values.max()))
     for second in segment_bounds(grid, rate, start):
         axes.axvline(second, color="#D55E00" if view.bands is None else "#56B4E9", linewidth=0.9)
-    axes.tick_params(labelsize=5, length=2)
-    axes.set_yticks([])
+    axes.tick_params(labelsize=FONT, length=2, pad=1.5)
+    axes.set_ylabel(f"{view.name}, {axes.get_ylabel() or view.unit}", fontsize=FONT)
 
 
 def _shown(store: Store, clips: pd.DataFrame) -> list[int]:
@@ -200,22 +203,19 @@ def draw_views(store: Store, path: Path) -> None:
     """Write one picture: for each class the views of one clip, with the middle test segment between lines."""
     clips = clip_table(store)
     rows = _shown(store, clips)
-    columns = min(len(rows), 5 if len(rows) <= 20 else 10)
-    bands = -(-len(rows) // columns)
-    width, height = 0.5 + PANEL[0] * columns, 0.7 + PANEL[1] * len(store.views) * bands
+    bands = -(-len(rows) // (5 if len(rows) <= 20 else 10))
+    columns = -(-len(rows) // bands)
+    left, right, top, bottom = MARGINS
+    width = left + PANEL[0] * columns + right
+    height = top + PANEL[1] * len(store.views) * bands + bottom
     figure = plots.plt.figure(figsize=(width, height))
-    grid = figure.add_gridspec(bands, columns, left=0.4 / width, right=0.99, top=1 - 0.5 / height, bottom=0.3 / height)
+    edges = {"left": left / width, "right": 1 - right / width, "top": 1 - top / height, "bottom": bottom / height}
+    grid = figure.add_gridspec(bands, columns, wspace=0.12, hspace=0.9 / len(store.views) / bands**0.5, **edges)
     for place, row in enumerate(rows):
-        samples = max(int(store.samples[row]), store.size.segment_samples)
-        starts = test_starts(store.samples[row], store.size)
         cell = grid[place // columns, place % columns].subgridspec(len(store.views), 1, hspace=0.08)
         panels = cell.subplots(sharex=True, squeeze=False)[:, 0]
-        for name, axes in zip(store.views, panels, strict=True):
-            _draw_panel(axes, VIEWS[name], store.clip(name, row), store.sample_rate, int(starts[len(starts) // 2]))
-            axes.set_xlim(0, samples / store.sample_rate)
-            if place % columns == 0:
-                axes.set_ylabel(name, fontsize=7)
-        panels[0].set_title(clips["class"][row].replace("_", " ")[:28], fontsize=7, pad=2)
+        _draw_clip(panels, store, row, labelled=place % columns == 0)
+        panels[0].set_title(clips["class"][row].replace("_", " ")[:28], fontsize=FONT + 1, pad=2)
     figure.suptitle(
         f"{store.dataset}, {store.sample_rate} Hz: the views of one clip a class over seconds; "
         "the lines bound the middle test segment",
@@ -225,7 +225,30 @@ def draw_views(store: Store, path: Path) -> None:
         ha="left",
         va="top",
     )
+    if any(VIEWS[name].decibels for name in store.views):
+        length = min(2.0, height - top - bottom)
+        _draw_scale(figure.add_axes((1 - 0.6 / width, 1 - (top + length) / height, 0.1 / width, length / height)))
     plots.save(figure, path, dpi=DPI, bbox_inches=None)
+
+
+def _draw_clip(panels: np.ndarray, store: Store, row: int, labelled: bool) -> None:
+    """All views of a clip, one below the other; with what the vertical axes mean where it is `labelled`."""
+    starts = test_starts(store.samples[row], store.size)
+    seconds = max(int(store.samples[row]), store.size.segment_samples) / store.sample_rate
+    for name, axes in zip(store.views, panels, strict=True):
+        _draw_panel(axes, VIEWS[name], store.clip(name, row), store.sample_rate, int(starts[len(starts) // 2]))
+        axes.set_xlim(0, seconds)
+        if not labelled:
+            axes.set_ylabel("")
+            axes.tick_params(labelleft=False)
+
+
+def _draw_scale(axes: Any) -> None:
+    """What the colours of views in decibels mean."""
+    levels = plots.plt.Normalize(-plots.DYNAMICS_DB, 0)
+    axes.figure.colorbar(plots.plt.cm.ScalarMappable(levels, plots.COLOURS), cax=axes)
+    axes.set_ylabel("dB below the loudest of each panel", fontsize=FONT)
+    axes.tick_params(labelsize=FONT, length=2)
 
 
 def inspect(path: Path, directory: Path) -> None:

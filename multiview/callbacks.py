@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 import keras
@@ -10,6 +12,15 @@ from tqdm import tqdm
 from multiview.blending import Rule
 from multiview.history import Evaluation, Losses
 from multiview.networks import BlendedModel
+
+
+def spoken(seconds: float) -> str:
+    """A time as people say it: `40 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
 
 Listener = Callable[[Evaluation, BlendedModel, BlendedModel], None]
 
@@ -86,20 +97,33 @@ class AdaptiveBlending(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """One bar for the whole run, with the time left and the latest validation accuracy of a branch."""
+    """One bar for the whole run, with the time left and the latest validation accuracy of a branch.
+
+    Says once how long the training takes: after the first evaluation that follows two steps or more, of which the
+    first, which is compiled, does not count.
+    """
 
     def __init__(self, label: str, steps: int, done: int, branch: str) -> None:
         super().__init__()
         self.bar = tqdm(total=steps, initial=done, desc=label, unit="step", smoothing=0.05)
-        self.branch = branch
+        self.branch, self.done = branch, done
+        self._began: float | None = None  # when the first step was over
+        self._timed = False
 
     def show(self, evaluation: Evaluation, *_: BlendedModel) -> None:
         """Write the accuracy beside the bar."""
         if evaluation.evaluation:
             self.bar.set_postfix(val_accuracy=f"{evaluation.accuracy[self.branch]:.3f}")
+        steps = self.bar.n - self.done - 1
+        if self._began is not None and steps > 0 and not self._timed:
+            self._timed = True
+            seconds = (time.monotonic() - self._began) / steps * (self.bar.total - self.bar.n)
+            self.bar.write(f"{self.bar.desc}: about {spoken(seconds)} to go", file=sys.stderr)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.bar.update()
+        if self._began is None:
+            self._began = time.monotonic()
 
     def on_train_end(self, logs: dict | None = None) -> None:
         self.bar.close()

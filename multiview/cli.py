@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multiview import options
-from multiview.blending import BLENDINGS, PAPER
+from multiview.blending import BLENDINGS
 from multiview.settings import PRESETS, make_settings
 from multiview.support import plugins
 from multiview.support.errors import InputError, exit_status
@@ -83,13 +83,12 @@ def _grid_options(command: Parser) -> None:
 
 def add_grid_options(command: Parser) -> None:
     """What is to be run, and where."""
-    ablations = ",".join(each for each in BLENDINGS if each != PAPER.name)
     add = command.add_argument
     add("--systems", type=options.names, metavar="LIST", help=f"of {','.join(system_names())} (all)")
     add("--folds", type=options.numbers, metavar="LIST", help="folds to test on (all of the dataset's)")
     add(
         "--ablations", type=options.names, default=[], metavar="LIST",
-        help=f"more multi-view runs, of {ablations},windowN,intervalN,without_VIEW",
+        help=f"more multi-view runs, of {','.join(BLENDINGS)} but the preset's own, windowN, intervalN, without_VIEW",
     )  # fmt: skip
     add("--jobs", type=int, default=1, metavar="N", help="runs at a time, one a GPU where there are several (1)")
     add("--cluster", metavar="ADDRESS", help="run on the workers of a Dask scheduler, tcp://host:port")
@@ -129,9 +128,16 @@ def _evaluate_options(command: Parser) -> None:
 
 
 def _print_metrics(run: Run) -> None:
-    metrics = json.loads(run.metrics.read_text())
+    from multiview.experiment.predictions import Predictions
+    from multiview.guessing import Guessing, Share
+
+    metrics, tested = json.loads(run.metrics.read_text()), Predictions.read(run.predictions)
     scores = ", ".join(f"{name} {100 * value:.2f} %" for name, value in metrics["accuracy"].items())
     print(f"{run.path}: {metrics['clips']} test clips of fold {metrics['fold']}: {scores}")
+    guessing = Guessing.of(tested.labels, len(tested.classes))
+    share = Share.of(metrics["accuracy"][run.system().scored], metrics["clips"])
+    verdict = "better" if share.beats(guessing) else "not shown to be better; more clips or a longer training may help"
+    print(f"without listening, {guessing}: {run.system().scored} (95 % interval {share}) is {verdict}")
 
 
 def _evaluate(args: argparse.Namespace) -> None:

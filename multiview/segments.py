@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from multiview.views import VIEWS, Geometry
+from multiview.audio import read_audio
+from multiview.views import VIEWS, Geometry, excerpts, geometry, paper_views
 
 # Segments of a clip when training is monitored: all of a 5 s clip, and as many of a longer one, where
 # S of them would take longer than the epoch itself.
@@ -132,6 +134,43 @@ def test_segments(clips: np.ndarray, samples: np.ndarray, size: Geometry, most: 
     """The test segments of several clips: rows `clips`, lengths `samples` before padding, int64 [clips] each."""
     starts = [test_starts(length, size, most) for length in samples]
     return Segments(np.repeat(clips, [len(each) for each in starts]), np.concatenate(starts))
+
+
+def segments_of(path: str | Path, sample_rate: int, views: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """The test segments of a sound file, as the networks take them: S of S seconds, evenly spaced, at least one.
+
+    The mean of a network's probabilities over them is what `Predictor.predict_files` says of its branches.
+
+    Parameters
+    ----------
+    path : path
+        A sound file of any format, rate, number of channels and length; what is shorter than a segment is padded
+        with silence.
+    sample_rate : int
+        44100 or 22050 Hz, that of the store which the network was trained on.
+    views : sequence of str, optional
+        The paper's four by default.
+
+    Returns
+    -------
+    dict
+        By view: float32 [segments, frames, 64, 1] in dB; `raw` float32 [segments, samples, 1] in [-1, 1].
+
+    Raises
+    ------
+    AudioError
+        If the file gives no usable waveform.
+    ValueError
+        For another rate.
+    """
+    views = paper_views() if views is None else views
+    size, parts = geometry(sample_rate, views), []
+    waveform = read_audio(path, sample_rate)
+    starts = test_starts(len(waveform), size)
+    for excerpt in excerpts([waveform], size, views):
+        here = starts[(excerpt.begin <= starts) & (starts < excerpt.end)]
+        parts.append(cut(excerpt, Segments(np.zeros_like(here), here - excerpt.offset), views))
+    return {view: np.concatenate([part[view] for part in parts]) for view in views}
 
 
 _rules: tuple[Any, ...] = (test_starts, test_starts_in_graph, test_segments)

@@ -234,7 +234,13 @@ def test_model_cards(tiny_trained: Run, tmp_path: Path) -> None:
     """Accuracy of the folds, and the terms that the run recorded."""
     text = card(tiny_trained, tmp_path, "esc50", ESC50)
     assert "**Non-commercial**" in text and "- https://esc\n- Licence of the data: CC BY-NC 3.0." in text
-    assert "| 1 (this model) | 10 | 60.00 |\n| 2 | 20 | 70.00 |" in text
+    # Wilson's intervals of 6 of 10 and 14 of 20; guessing gives a third of three classes, alike in number.
+    assert "| 1 (this model) | 10 | 60.00 | 31.27 to 83.18 |\n| 2 | 20 | 70.00 | 48.10 to 85.45 |" in text
+    assert "chance gives 33.33 %, the most frequent class for all 33.33 %: this model is **not shown to be" in text
+    clips = tiny_trained.read()["clips"]
+    assert f"\n{clips['train']} training clips, 5 epochs; {clips['validation']} clips for validation.\n" in text
+    assert "means over its segments of 1.52 s, one for each second it lasts, of all branches by Eq. (6)." in text
+    assert "S segments" not in text and "Those of the softmax, not calibrated." in text
     assert "version 4" in text and "22050 Hz" in text and ", ".join(tiny_trained.read()["store"]["classes"]) in text
     assert tiny_trained.read()["store"]["fingerprint"] in text and "takes no waveforms" not in text
     other = Run(tmp_path / "esc50" / "fold2")  # of another experiment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shlex
@@ -20,7 +21,7 @@ import pytest
 from multiview import cli
 from multiview.experiment.grid import Task, ablation_changes, overview, run_grid, tasks
 from multiview.experiment.run import Run
-from multiview.settings import make_settings
+from multiview.settings import PRESETS, make_settings
 from multiview.store import Store
 from multiview.support.errors import InputError
 
@@ -60,12 +61,20 @@ def test_commands_make_the_runs_of_the_grid(tiny_store: Store, tmp_path: Path) -
             assert getattr(args, name) == change.get(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["paper", "window", "window0", "interval-5", "clever", "", "without_", "without_video", "mel"]
-)
+@pytest.mark.parametrize("name", ["window", "window0", "interval-5", "clever", "", "without_", "without_video", "mel"])
 def test_unknown_ablations_are_refused(name: str) -> None:
-    with pytest.raises(InputError, match="expected ablations of fixed_references, uniform, averaged, .*, windowN"):
+    with pytest.raises(InputError, match="expected ablations of paper, fixed_references, uniform, .*, windowN"):
         ablation_changes(name)
+
+
+def test_any_rule_but_the_presets_own_is_an_ablation(tiny_store: Store, tmp_path: Path, registries: None) -> None:
+    PRESETS.register(dataclasses.replace(PRESETS["demo"], name="calm", blending="uniform"))
+    (task,) = tasks(tiny_store, tmp_path, "calm", ["mel"], [1], ablations=["paper"])[1:]
+    args = cli.make_parser().parse_args(task.command[1:])
+    assert (task.name, args.blending, args.preset) == ("ablations/paper/fold1", "paper", "calm")
+    for preset, own in (("calm", "uniform"), ("demo", "paper")):
+        with pytest.raises(InputError, match=f"ablations/{own} is what preset {preset} does anyway; drop it"):
+            tasks(tiny_store, tmp_path, preset, ["mel"], [1], ablations=[own])
 
 
 def test_unknown_systems_and_folds_are_refused(tiny_store: Store, tmp_path: Path) -> None:

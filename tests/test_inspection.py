@@ -15,6 +15,7 @@ from data_prep import prepare as command
 from data_prep.datasets.base import ClipFile, Index
 from multiview.segments import Segments, cut
 from multiview.store import Store
+from multiview.support import plots
 from multiview.views import SAMPLE_RATES, VIEWS, Excerpt, paper_views
 
 RATE = 22050
@@ -130,6 +131,35 @@ def test_picture_has_a_panel_for_each_class_and_view(tiny_store: Store, tmp_path
     # Spectrograms differ between classes: a rising chirp is not a falling one.
     left, middle = (image[:, int(image.shape[1] * at) :][:, :150] for at in (0.1, 0.42))
     assert np.abs(left - middle).mean() > 0.02
+
+
+def test_panels_have_hertz_and_one_scale_of_decibels(
+    tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The labels stand in the bands of their frequencies, and 0 dB is the loudest value of every panel."""
+    drawn = []
+    monkeypatch.setattr(plots, "save", lambda figure, path, **options: drawn.append(figure))
+    inspection.draw_views(tiny_store, tmp_path / "views.png")
+    axes = drawn[0].axes
+    for place, name in enumerate(("mel", "gammatone", "cqt")):
+        assert axes[place].get_ylabel() == f"{name}, Hz"
+        labels = [label.get_text() for label in axes[place].get_yticklabels()]
+        ticks = dict(zip(labels, axes[place].get_yticks(), strict=True))
+        frequencies = VIEWS[name].frequencies(RATE)
+        assert frequencies[int(np.floor(ticks["1k"]))] <= 1000 <= frequencies[int(np.ceil(ticks["1k"]))]
+        (image,) = axes[place].images
+        assert image.get_clim() == (-80, 0) and image.get_array().max() == 0
+    assert axes[3].get_ylabel() == "raw, full scale" and axes[4].get_ylabel() == ""
+    assert axes[-1].get_ylabel() == "dB below the loudest of each panel"
+    plots.plt.close("all")
+
+
+def test_round_frequencies_at_the_axis() -> None:
+    """Bands at 0, 100, ... Hz: 1 kHz is band 10; labels keep their distance, and are of what there is."""
+    ticks = plots.frequency_ticks(np.arange(64) * 100.0, most=7)
+    assert ticks[10.0] == "1k" and ticks[1.0] == "100" and "10k" not in ticks.values()
+    assert np.diff(sorted(ticks)).min() >= 8
+    assert plots.frequency_ticks(np.array([3.0, 7.0]), most=6) == {}
 
 
 def test_store_without_waveforms_says_what_it_cannot_tell(

@@ -14,13 +14,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from multiview.experiment.predictions import Predictions
 from multiview.experiment.results import collect
+from multiview.history import columns
 from multiview.report import report
 from multiview.report.ablations import ablation_table, stability
-from multiview.report.figures import mean_curve
+from multiview.report.class_figures import per_class
+from multiview.report.classes import class_accuracies, confused_section, confusion
+from multiview.report.curves import ablated_weights, branch_losses, folds_said, mean_curve, system_losses
 from multiview.report.paper import PAPER_TABLE_3
 from multiview.report.section import Section
-from multiview.report.tables import class_accuracies, runs_section, table_3
+from multiview.report.tables import runs_section, table_3
 from multiview.support import registry
 from multiview.systems import table_rows
 from multiview.views import MEL, VIEWS, paper_views
@@ -77,7 +81,12 @@ def test_report_writes_table_and_pictures(tmp_path: Path, capsys: pytest.Capture
     for name in ("figure2a.png", "figure2b.png", "figure2c.png", "confusion.png"):
         data = (tmp_path / name).read_bytes()
         assert data[:4] == b"\x89PNG" and len(data) > 10_000
-    assert "| Multi-view | 2 | 75.00 ± 35.36 | 86.65 |" in squeezed((tmp_path / "table.md").read_text())
+    # Wilson's interval of 6 of 8; that of mel, 8 of 8, begins at 8 / (8 + 1.96^2) = 67.56 %, and guessing gives 50 %.
+    text = squeezed((tmp_path / "table.md").read_text())
+    assert "| Multi-view | 2 | 75.00 ± 35.36 | 40.93 to 92.85 | 86.65 |" in text
+    assert "| Mel | 2 | 100.00 ± 0.00 | 67.56 to 100.00 | 80.15 |" in text
+    assert "Without listening, chance gives 50.00 %, the most frequent class for all 50.00 %." in text
+    assert "**Not shown to be better than that: Multi-view, Late fusion, Concat. fusion, Gammatone, CQT, Raw**" in text
     printed = squeezed(capsys.readouterr().out)
     assert "| Multi-view | 2 |" in printed and "figure2b.png" in printed
 
@@ -89,6 +98,110 @@ def test_accuracy_by_class_by_hand(tmp_path: Path) -> None:
     assert table["mel"].tolist() == [100, 100] and table["cqt"].tolist() == [50, 50]
     # Raw is wrong everywhere in fold 1 and half right in fold 2.
     assert table["raw"].tolist() == [25, 25]
+
+
+def test_folds_by_hand(tmp_path: Path) -> None:
+    """Raw has none of four clips right in fold 1 and two in fold 2; Wilson's interval of 0 of 4 ends at
+    z^2 / (4 + z^2) = 48.99 %."""
+    report(write_runs(tmp_path))
+    table = pd.read_csv(tmp_path / "folds.csv").set_index(["system", "fold"])
+    assert table.loc[("raw", 1)].tolist() == [4, 0, 0, 0, 48.99, 50, 50]
+    assert table.loc[("raw", 2), ["right", "accuracy"]].tolist() == [2, 50]
+    text = squeezed((tmp_path / "folds.md").read_text())
+    assert "| accuracy, % | fold 1 | fold 2 |" in text and "| Raw | 0.00 | 50.00 |" in text
+    assert "| Most frequent class | 50.00 | 50.00 |" in text and "| Test clips | 4 | 4 |" in text
+
+
+def test_a_fold_that_a_row_lacks_is_empty(tmp_path: Path) -> None:
+    write_runs(tmp_path)
+    shutil.rmtree(tmp_path / "mel" / "fold2")
+    report(tmp_path)
+    text, page = squeezed((tmp_path / "folds.md").read_text()), (tmp_path / "report.html").read_text()
+    assert "| Mel | 100.00 | |" in text and "| Late fusion | 50.00 | |" in text
+    assert "Mel: fold 1; Gammatone, CQT, Raw, Concat. fusion, Multi-view: mean of folds 1, 2" in page
+    assert "Accuracy by class and system, the test clips of fold 1<" in page
+
+
+def test_what_is_taken_for_what_by_hand(tmp_path: Path) -> None:
+    """The joint branch of fold 1 takes a yes for a no, and a no for a yes; that of fold 2 is right."""
+    results = collect(write_runs(tmp_path))
+    found = confusion(results)
+    assert (found.system, found.folds, found.counts.to_numpy().tolist()) == ("multiview", (1, 2), [[3, 1], [1, 3]])
+    assert found.pairs().to_numpy().tolist() == [["yes", "no", 1, 4, 1], ["no", "yes", 1, 4, 1]]
+    section = confused_section(results)
+    assert section.table.to_numpy()[0].tolist() == ["yes", "no", "1 of 4", "25", "1"]
+    assert section.notes == ("Multi-view, 2 wrong of 8 test clips. The whole matrix: `confusion.png`.",)
+
+
+def write_many_classes(path: Path, system: str = "mel", classes: int = 50) -> None:
+    """Two clips a class; class 0 is taken for class 1 twice, class 2 for class 3 once, and all others are right."""
+    write_run(path, system, 1, {system: RIGHT})
+    labels = np.repeat(np.arange(classes), 2)
+    said = np.where(labels == 0, 1, labels)
+    said[4] = 3
+    names = [f"class_{number}" for number in range(classes)]
+    probabilities = {system: np.eye(classes, dtype=np.float32)[said]}
+    Predictions([f"{n}.wav" for n in range(len(labels))], labels, names, probabilities, {system: 1.0}).write(
+        path / "predictions.h5"
+    )
+
+
+def test_fifty_classes_are_readable_on_the_page(tmp_path: Path) -> None:
+    """On the page are the pairs that are confused; the whole matrix is a file."""
+    write_many_classes(tmp_path / "mel" / "fold1")
+    report(tmp_path)
+    assert pd.read_csv(tmp_path / "confused.csv").to_numpy().tolist() == [
+        ["class_0", "class_1", 2, 2, 0], ["class_2", "class_3", 1, 2, 0]
+    ]  # fmt: skip
+    page = (tmp_path / "report.html").read_text()
+    assert "<td>class 0</td><td>class 1</td><td>2 of 2</td><td>100</td>" in page
+    assert (tmp_path / "confusion.png").is_file() and "Confusion matrix of" not in page
+    assert page.count("data:image/png;base64,") == 2  # losses, and accuracy by class
+    # One system: dots that fill a page's width, not a strip.
+    picture = per_class(collect(tmp_path))
+    width, height = picture.get_size_inches()
+    assert width == 7 and 0.5 < width / height < 2
+    assert picture.axes[0].get_title(loc="left") == "esc50: accuracy of each class, fold 1"
+    assert [tick.get_text() for tick in picture.axes[0].get_yticklabels()][:2] == ["class 0", "class 2"]  # the worst
+
+
+def test_few_classes_have_their_matrix_on_the_page(tmp_path: Path) -> None:
+    report(write_runs(tmp_path))
+    assert "Confusion matrix of Multi-view, the test clips of folds 1, 2" in (tmp_path / "report.html").read_text()
+    assert len(per_class(collect(tmp_path)).axes) == 2  # eight rows: a table in colours, and its scale
+
+
+def test_losses_that_leave_the_axis_say_so(tmp_path: Path) -> None:
+    """Of 40 evaluations at 1 one is 30: above 1.1 times the first, which is higher than the 95th percentile."""
+    write_runs(tmp_path)
+    for fold in (1, 2):
+        history = pd.DataFrame(1.0, index=range(40), columns=columns(["mel"]))
+        history["evaluation"] = history["step"] = range(40)
+        history.loc[7, "val_loss_mel"] = 30
+        history.to_csv(tmp_path / "mel" / f"fold{fold}" / "history.csv", index=False)
+    axes = system_losses(collect(tmp_path)).axes[0]
+    assert axes.get_ylim() == (0, pytest.approx(2.2))  # of the others, which begin at 2
+    assert axes.get_xlabel() == "training step\nabove the axis: Mel up to 30.0"
+    assert axes.get_title() == "esc50: the multi-view network and the baselines, mean of folds 1, 2"
+    assert branch_losses(collect(tmp_path)).axes[0].get_xlabel() == "training step"
+
+
+@pytest.mark.parametrize(("folds", "said"), [([3], "fold 3"), ([2, 1], "folds 1, 2"), ([1, 2, 3, 4], "folds 1 to 4")])
+def test_folds_as_people_say_them(folds: list[int], said: str) -> None:
+    assert folds_said(folds) == said
+
+
+def test_baseline_of_ablations_is_named_after_its_own_rule(tmp_path: Path) -> None:
+    """Where the preset's weights are uniform, the paper's are the ablation."""
+    for fold in (1, 2):
+        write_multiview(tmp_path / f"multiview/fold{fold}", fold, joint=RIGHT, blending="uniform")
+        write_multiview(tmp_path / f"ablations/paper/fold{fold}", fold, joint=HALF, blending="paper")
+    report(tmp_path)
+    table = pd.read_csv(tmp_path / "ablations.csv").set_index("ablation")
+    assert table["difference"].to_dict() == {"uniform": 0, "paper": -50}
+    assert "against uniform, points" in (tmp_path / "ablations.md").read_text()
+    titles = [axes.get_title(loc="left") for axes in ablated_weights(collect(tmp_path)).axes]
+    assert titles == ["uniform", "paper"]
 
 
 def test_claims_are_written_and_say_that_few_clips_support_nothing(tmp_path: Path) -> None:
@@ -173,7 +286,7 @@ def test_a_users_own_view_is_in_everything(tmp_path: Path, fifth_view: str, caps
     assert list(table.index) == ["self_ensemble", "multiview", "late_fusion", *views]
     assert table.loc[fifth_view, "accuracy_mean"] == 100 and np.isnan(table.loc[fifth_view, "paper_accuracy"])
     text = squeezed((tmp_path / "table.md").read_text())
-    assert "| My MFCCs | 1 | 100.00 | |" in text
+    assert "| My MFCCs | 1 | 100.00 | 51.01 to 100.00 | |" in text
     assert "On the views mel, gammatone, cqt, raw, mfcc: Self-ensemble, Multi-view, Late fusion." in text
     fused = collect(tmp_path).rows["late_fusion"][1].probabilities["late_fusion"]
     assert fused[1, 0] == pytest.approx(0.34)
@@ -211,7 +324,10 @@ def test_report_is_one_page_that_needs_no_network(tmp_path: Path) -> None:
     assert "cqt/fold4" in (tmp_path / "table.md").read_text()  # damaged, and named
     page = (tmp_path / "report.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page) and "http" not in page
-    assert page.count("data:image/png;base64,") == 6 and page.count("<table") == 4
+    assert page.count("data:image/png;base64,") == 6 and page.count("<table") == 6
+    assert "Not shown to be better than that" in page
+    for caption in ("the multi-view network, mean of folds 1, 2", "in fold 1, one of 2;", "ablation, fold 1"):
+        assert caption in page
     for text in ("<td>Multi-view</td>", "Multi-view against Mel", "ablations/uniform/fold1", "CQT is more accurate"):
         assert text in page
     assert "the loss of &lt;raw&gt; is nan" in page and "failed:" in (tmp_path / "table.md").read_text()

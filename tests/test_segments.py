@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import multiview
+from multiview.audio import AudioError
 from multiview.segments import Segments, cut, even_starts, random_starts
 from multiview.segments import test_starts as starts_at_test
 from multiview.views import Excerpt, extract, geometry, paper_views
@@ -90,3 +95,20 @@ def test_a_clip_of_s_seconds_gives_s_segments(samples: int, expected: int) -> No
 def test_random_starts_reach_both_ends() -> None:
     starts = random_starts(np.full(2000, 3), np.random.default_rng(0))
     assert set(starts.tolist()) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("seconds", [0.5, 7.0, 150.0])
+def test_segments_of_a_file(tmp_path: Path, rng: np.random.Generator, seconds: float) -> None:
+    """Those of the views of the whole file, S of S seconds, also where a long one is read in parts."""
+    soundfile.write(tmp_path / "a.wav", rng.uniform(-0.5, 0.5, round(seconds * 22050)), 22050, subtype="FLOAT")
+    waveform, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    found = multiview.segments_of(tmp_path / "a.wav", 22050)
+    starts = starts_at_test(len(waveform), geometry(22050))
+    expected = cut(clip(22050, extract(waveform, 22050)), Segments(np.zeros_like(starts), starts), paper_views())
+    assert list(found) == list(paper_views()) and len(starts) == max(1, round(seconds))
+    for view, values in found.items():
+        assert values.dtype == np.float32 and values.shape == (len(starts), *expected[view].shape[1:])
+        np.testing.assert_allclose(values, expected[view], atol=0.02)
+    assert list(multiview.segments_of(tmp_path / "a.wav", 44100, ["raw"])) == ["raw"]
+    with pytest.raises(AudioError, match="no such file"):
+        multiview.segments_of(tmp_path / "b.wav", 22050)

@@ -13,6 +13,7 @@ from PIL import Image
 from multiview.audio import AudioError, read_audio
 from multiview.experiment.run import Run
 from multiview.predict import Predictor, timeline
+from multiview.support import plots
 from multiview.support.errors import InputError
 from multiview.views import extract, geometry
 from tests.helpers.commands import run
@@ -61,6 +62,24 @@ def test_timeline_follows_the_sound(
     with pytest.raises(InputError, match="expected --hop"):
         timeline.timeline(mel_meter, tmp_path / "a.wav", tmp_path / "none", 0.0, "a.wav")
     assert not (tmp_path / "none").exists()
+
+
+def test_timeline_has_hertz_and_decibels(tmp_path: Path, mel_meter: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tone of 2 kHz is the brightest line, where the axis says 2 kHz; classes are named on their rows."""
+    soundfile.write(tmp_path / "a.wav", 0.5 * np.sin(2 * np.pi * 2000 * np.arange(4 * RATE) / RATE), RATE)
+    drawn = []
+    monkeypatch.setattr(plots, "save", lambda figure, path, **options: drawn.append(figure) or path.touch())
+    timeline.timeline(mel_meter, tmp_path / "a.wav", tmp_path / "out", 1.0, "a.wav")
+    above, below, scale, _ = drawn[0].axes
+    ticks = {label.get_text(): y for y, label in zip(above.get_yticks(), above.get_yticklabels(), strict=True)}
+    loudest = above.images[0].get_array().mean(axis=1).argmax()
+    assert above.get_ylabel() == "Hz" and scale.get_ylabel() == "mel, dB"
+    assert abs(ticks["2k"] - loudest) <= 1 and above.get_ylim() == (-0.5, 63.5)
+    rows = dict(zip([label.get_text() for label in below.get_yticklabels()], below.images[0].get_array(), strict=True))
+    table = pd.read_csv(tmp_path / "out" / "timeline.csv")
+    for name in ("quiet", "loud"):
+        np.testing.assert_allclose(rows[name], table[name], atol=1e-4)
+    plots.plt.close("all")
 
 
 def test_broken_recording_leaves_the_old_timeline(tmp_path: Path, mel_meter: Predictor) -> None:

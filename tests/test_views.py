@@ -41,6 +41,17 @@ def test_mel_equals_librosa(rate: int, rng: np.random.Generator) -> None:
     np.testing.assert_allclose(found, expected, atol=0.01)
 
 
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("view", ["mel", "gammatone", "cqt"])
+def test_a_tone_is_loudest_in_the_band_of_its_frequency(view: str, rate: int) -> None:
+    """The axis of pictures: rising, one frequency a band, and a tone at the middle of a band is loudest there."""
+    frequencies = views.VIEWS[view].frequencies(rate)
+    assert frequencies.shape == (64,) and (np.diff(frequencies) > 0).all()
+    for band in range(12, 60, 6):
+        values = views.extract(tone(frequencies[band], rate), rate, [view])[view]
+        assert abs(int(values[len(values) // 2].argmax()) - band) <= (view == "gammatone")
+
+
 def glasberg_moore_erb(frequency: np.ndarray) -> np.ndarray:
     return 24.7 * (4.37 * frequency / 1000 + 1)
 

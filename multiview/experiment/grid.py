@@ -18,7 +18,7 @@ from pathlib import Path
 import joblib
 
 from multiview import options
-from multiview.blending import BLENDINGS, PAPER
+from multiview.blending import BLENDINGS
 from multiview.experiment.run import ABLATIONS, Run
 from multiview.settings import Settings, make_settings
 from multiview.splits import folds as folds_of
@@ -67,15 +67,15 @@ class Task:
 def ablation_changes(name: str, views: Sequence[str] | None = None) -> dict[str, str | int]:
     """The setting that an ablation changes.
 
-    A blending, `window5`, `interval100` (in steps), or `without_mel`, which leaves out one of `views`, those of the
-    multi-view network: the paper's four by default.
+    A blending other than the preset's own, `window5`, `interval100` (in steps), or `without_mel`, which leaves out one
+    of `views`, those of the multi-view network: the paper's four by default.
 
     Raises
     ------
     InputError
         For any other name.
     """
-    if name in BLENDINGS and name != PAPER.name:
+    if name in BLENDINGS:
         return {"blending": name}
     if number := re.fullmatch(r"(window|interval)([1-9]\d*)", name):
         return {{"window": "window", "interval": "evaluation_interval"}[number[1]]: int(number[2])}
@@ -83,10 +83,9 @@ def ablation_changes(name: str, views: Sequence[str] | None = None) -> dict[str,
     left_out = name.removeprefix("without_")
     if left_out in views and left_out != name:
         return {"views": ",".join(view for view in views if view != left_out)}
-    known = ", ".join(blending for blending in BLENDINGS if blending != PAPER.name)
     raise InputError(
-        f"expected ablations of {known}, windowN or intervalN with a number N, or without_VIEW of {', '.join(views)}; "
-        f"found {name!r}"
+        f"expected ablations of {', '.join(BLENDINGS)}, windowN or intervalN with a number N, or without_VIEW of "
+        f"{', '.join(views)}; found {name!r}"
     )
 
 

@@ -30,7 +30,7 @@ from multiview.systems import System, find_system
 if TYPE_CHECKING:
     import keras
 
-ABLATIONS = "ablations"  # folder of multi-view runs that differ from the paper's in one setting
+ABLATIONS = "ablations"  # folder of multi-view runs that differ from the preset's in one setting
 PACKAGES = ("tensorflow", "jax", "keras", "numpy", "h5py", "librosa", "spafe")
 
 

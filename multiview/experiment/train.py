@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import keras
 from multiview.blending import BLENDINGS, DivergedError
 from multiview.callbacks import AdaptiveBlending, Progress
 from multiview.evaluation import Monitor
+from multiview.experiment.outlook import Outlook
 from multiview.experiment.recorder import Recorder
 from multiview.experiment.run import Run
 from multiview.settings import Settings
@@ -69,6 +71,7 @@ def _fit(store: Store, settings: Settings, split: Split, data: TrainingSegments,
     recorder.resume(model)
     rule = BLENDINGS[settings.blending].rule(system.branches, settings.window)
     label = f"{store.dataset} {settings.system} fold {settings.fold}"
+    print(*Outlook.of(label, store, settings, split).lines(), sep="\n", file=sys.stderr, flush=True)
     progress = Progress(label, data.intervals * data.interval, recorder.done * data.interval, system.scored)
     blending = AdaptiveBlending(
         Monitor(store, split, settings.batch_size),

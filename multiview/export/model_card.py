@@ -7,7 +7,9 @@ from pathlib import Path
 
 import jinja2
 
+from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import Run
+from multiview.guessing import Guessing, Share
 from multiview.settings import KEEP
 from multiview.support.errors import InputError
 from multiview.support.files import read_json
@@ -32,8 +34,18 @@ def _folds(run: Run) -> list[dict]:
         if theirs["store"]["fingerprint"] == record["store"]["fingerprint"]:
             # The self-ensemble, or the only branch.
             this = path == run.path.resolve()
-            folds.append({"fold": fold, "this": this, "clips": clips, "accuracy": 100 * scores[-1]})
+            share = Share.of(scores[-1], clips)
+            folds.append({"fold": fold, "this": this, "share": share, "accuracy": 100 * scores[-1]})
     return folds
+
+
+def _guessing(run: Run) -> Guessing | None:
+    """What guessing gives on the test clips; None where there are no predictions."""
+    try:
+        tested = Predictions.read(run.predictions)
+    except InputError:
+        return None
+    return Guessing.of(tested.labels, len(tested.classes))
 
 
 def model_card(run: Run, version: int, export: dict) -> str:
@@ -51,7 +63,8 @@ def model_card(run: Run, version: int, export: dict) -> str:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    record, system = run.read(), run.system()
+    record, system, folds = run.read(), run.system(), _folds(run)
+    guessing, size = _guessing(run), geometry(export["sample_rate"], export.get("store_views", ()))
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         title=label(system.name),
         version=version,
@@ -60,9 +73,13 @@ def model_card(run: Run, version: int, export: dict) -> str:
         kept=KEEP[run.settings()["keep"]],
         dataset=record["store"]["dataset"],
         about=run.about() if "about" in record["store"] else None,
-        folds=_folds(run),
+        folds=folds,
+        clips=record.get("clips"),
+        guessing=guessing,
+        beats=guessing and all(row["share"].beats(guessing) for row in folds if row["this"]),
         export=export,
-        shortest=geometry(export["sample_rate"], export.get("store_views", ())).segment_samples,
+        shortest=size.segment_samples,
+        seconds=size.segment_samples / size.sample_rate,
         record=record,
         machine=record.get("machine", {}),
         today=date.today().isoformat(),

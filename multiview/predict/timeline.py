@@ -16,6 +16,7 @@ from multiview.predict.predictor import Answer, Predictor
 from multiview.support.errors import InputError
 from multiview.support.files import replacing
 from multiview.views import BANDS, MEL, RAW, Excerpt, excerpts
+from multiview.views.spectrogram import mel_frequencies
 
 if TYPE_CHECKING:
     import soundfile
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 COLUMNS = 1000  # of the picture, at least, where the recording is long enough
 CLASSES = 12  # in the picture
-DYNAMICS_DB = 80.0
 
 
 class Strip:
@@ -132,28 +132,27 @@ def draw(path: Path, title: str, predictor: Predictor, spectrogram: Strip, answe
     spectrogram, answers : Strip
         Mel frames, and probabilities of all classes every `hop` samples.
     """
-    from multiview.support.plots import plt, save  # answers without a picture need no matplotlib
+    from multiview.support import plots  # answers without a picture need no matplotlib
 
     rate, grid = predictor.sample_rate, MEL.grid(predictor.sample_rate)
     frames, probabilities = spectrogram.image(), answers.image()
     shown = np.sort(np.argsort(-probabilities.max(axis=0), kind="stable")[:CLASSES])
 
     def show(axes: Axes, image: np.ndarray, first: float, step: float, **options: Any) -> Any:
-        extent = (first / rate, (first + len(image) * step) / rate, image.shape[1] - 0.5, -0.5)
-        return axes.imshow(image.T, aspect="auto", interpolation="nearest", extent=extent, **options)
+        begin, end = first / rate, (first + len(image) * step) / rate
+        return plots.spectrogram(axes, image, begin, end, interpolation="nearest", **options)
 
-    figure = plt.figure(figsize=(12, 3.2 + 0.25 * len(shown)), layout="constrained")
+    figure = plots.plt.figure(figsize=(12, 3.2 + 0.25 * len(shown)), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, max(1.2, 0.35 * len(shown))))
     top, step = float(frames.max()), grid.hop * spectrogram.merged
-    levels = {"cmap": "magma", "vmin": top - DYNAMICS_DB, "vmax": top}
-    shades = show(above, frames, (grid.window - grid.hop) / 2, step, **levels)
-    above.invert_yaxis()
-    above.set(ylabel="mel band", title=title)
-    figure.colorbar(shades, ax=above, label="dB", pad=0.01)
+    levels = {"vmin": top - plots.DYNAMICS_DB, "vmax": top}
+    shades = show(above, frames, (grid.window - grid.hop) / 2, step, frequencies=mel_frequencies(rate), **levels)
+    above.set_title(title)
+    figure.colorbar(shades, ax=above, label="mel, dB", pad=0.01)
     # Around the middle of each segment.
-    middle, levels = (RAW.grid(rate).segment - hop) / 2, {"cmap": "viridis", "vmin": 0, "vmax": 1}
-    shades = show(below, probabilities[:, shown], middle, hop * answers.merged, **levels)
-    below.set_yticks(range(len(shown)), [predictor.classes[index].replace("_", " ") for index in shown])
-    below.set(xlabel="seconds", xlim=(0, (grid.window + len(frames) * step) / rate))
+    middle, levels = (RAW.grid(rate).segment - hop) / 2, {"vmin": 0, "vmax": 1}
+    shades = show(below, probabilities[:, shown[::-1]], middle, hop * answers.merged, cmap="viridis", **levels)
+    below.set_yticks(range(len(shown)), [predictor.classes[index].replace("_", " ") for index in shown[::-1]])
+    below.set(xlabel="seconds", ylabel="", xlim=(0, (grid.window + len(frames) * step) / rate))
     figure.colorbar(shades, ax=below, label="probability", pad=0.01)
-    save(figure, path)
+    plots.save(figure, path)

@@ -1,4 +1,4 @@
-"""The ablations: multi-view runs that differ from the paper's in one setting, or that lack one view."""
+"""The ablations: multi-view runs that differ from the preset's in one setting, or that lack one view."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from multiview.report.tables import ABLATED
 from multiview.systems import JOINT, label
 
 ONE_HOT = 0.9  # a weight above it leaves next to nothing to the other branches
-PAPER = "paper"  # row of the run that the ablations are compared with
 
 
 def calmness(weights: np.ndarray) -> dict[str, float]:
@@ -48,26 +47,36 @@ def stability(history: pd.DataFrame, settings: dict) -> dict[str, float]:
     return calmness(history.loc[free, weights].to_numpy())
 
 
+def baseline(results: Results) -> str:
+    """Name of the run that the ablations are compared with: the rule of its weights; empty where there is none."""
+    return next((run.settings()["blending"] for run in results.runs.get(JOINT, {}).values()), "")
+
+
+def with_baseline(results: Results) -> dict[str, dict[int, Run]]:
+    """The multi-view runs that nothing was changed in, and those of each ablation."""
+    return {baseline(results): results.runs.get(JOINT, {}), **results.ablations}
+
+
 def _common_runs(results: Results) -> dict[str, dict[int, Run]]:
-    """The paper's runs and those of each ablation, on the folds that all have; empty where there is none."""
-    every = {PAPER: results.runs.get(JOINT, {}), **results.ablations}
+    """The same on the folds that all have; empty where there is none."""
+    every = with_baseline(results)
     common = sorted(set.intersection(*(set(runs) for runs in every.values())))
     return {name: {fold: runs[fold] for fold in common} for name, runs in every.items()} if common else {}
 
 
 def compare_ablations(results: Results) -> dict[str, Comparison]:
-    """The multi-view branch of the paper's runs and of each ablation against that of the paper's."""
+    """The multi-view branch of the baseline and of each ablation against that of the baseline."""
     correct = {
         name: {fold: right(Predictions.read(run.predictions), JOINT) for fold, run in folds.items()}
         for name, folds in _common_runs(results).items()
     }
-    return {name: found for name in correct if (found := compare(correct, name, PAPER))}
+    return {name: found for name in correct if (found := compare(correct, name, baseline(results)))}
 
 
 def ablation_table(results: Results) -> pd.DataFrame:
-    """The paper's multi-view network and the ablations, all alike and on the folds that all have.
+    """The baseline and the ablations, all alike and on the folds that all have.
 
-    Accuracies are in %; `difference` is that of the multi-view branch to the paper's, in points, and `low` to `p`
+    Accuracies are in %; `difference` is that of the multi-view branch to the baseline's, in points, and `low` to `p`
     are as in `Comparison`.
     """
     comparisons, records = compare_ablations(results), []
@@ -105,7 +114,8 @@ def ablation_section(results: Results) -> Section:
             ]
         )
     columns = ["ablation", "blending", "W", "evaluation every", "views", "folds", "multi-view, %",
-               "to the paper's, points", "self-ensemble, %", "largest weight", "one-hot", "change"]  # fmt: skip
+               f"against {baseline(results)}, points", "self-ensemble, %", "largest weight", "one-hot",
+               "change"]  # fmt: skip
     note = (
         "Over the folds that all have. Once the weights may move, after W evaluations and the warm-up: the mean of the "
         f"largest weight, the share of evaluations at which it is above {ONE_HOT}, and how much of the weight moves "

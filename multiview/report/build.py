@@ -10,11 +10,12 @@ import pandas as pd
 from multiview.experiment.results import Results, collect, correct
 from multiview.report.ablations import ablation_section, views_left_out_section
 from multiview.report.claims import claims_section
-from multiview.report.figures import FIGURES
+from multiview.report.classes import classes_section, confused_section
+from multiview.report.figures import FIGURES, Figure
 from multiview.report.page import render
 from multiview.report.section import Section, write
 from multiview.report.tables import (
-    classes_section,
+    folds_section,
     missing_rows,
     run_table,
     runs_section,
@@ -35,8 +36,9 @@ def build(directory: str | PathLike[str]) -> pd.DataFrame:
     sections = make_sections(results)
     write(sections, directory)
     pictures = draw_figures(results, directory)
+    shown = {path: figure.caption(results) for path, figure in pictures.items() if figure.on_page(results)}
     with replacing(directory / PAGE) as temporary:
-        page = render(results.dataset, sections, pictures, runs_section(run_table(results)))
+        page = render(results.dataset, sections, shown, runs_section(run_table(results)))
         temporary.write_text(page, encoding="utf-8")
 
     print("\n".join(section.markdown() for section in sections))
@@ -49,16 +51,23 @@ def build(directory: str | PathLike[str]) -> pd.DataFrame:
 def make_sections(results: Results) -> list[Section]:
     """The parts of the report for which there are results, in order."""
     ablations = [ablation_section(results), views_left_out_section(results)] if results.ablations else []
-    every = [table_3_section(results), claims_section(correct(results.rows)), *ablations, classes_section(results)]
+    every = [
+        table_3_section(results),
+        folds_section(results),
+        claims_section(correct(results.rows)),
+        *ablations,
+        classes_section(results),
+        confused_section(results),
+    ]
     return [section for section in every if section]
 
 
-def draw_figures(results: Results, directory: Path) -> dict[Path, str]:
-    """Draw the figures for which there are results; the files with their captions."""
+def draw_figures(results: Results, directory: Path) -> dict[Path, Figure]:
+    """Draw the figures for which there are results; by the files they went to."""
     written = {}
     for name, figure in FIGURES.items():
         if figure.needs(results):
             path = directory / f"{name}.png"
             save(figure.draw(results), path)
-            written[path] = figure.caption
+            written[path] = figure
     return written

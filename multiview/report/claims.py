@@ -115,7 +115,7 @@ class Comparison:
             "points, 95 % interval": f"{self.difference:+.2f} ({self.low:+.2f} to {self.high:+.2f})",
             "folds, clips": f"{self.folds}, {self.clips}",
             "only this / only that right": f"{self.better} / {self.worse}",
-            "p": f"{self.p:.3g}",
+            "p": f"{self.p:.3f}" if self.p >= 0.001 else "< 0.001",
             "what the data say": self.verdict,
         }
 

@@ -1,4 +1,4 @@
-"""Table 3, accuracy by class, and the list of runs."""
+"""Table 3, its rows fold by fold, and the list of runs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from multiview.backbones import DEFAULT
-from multiview.experiment.predictions import Predictions
-from multiview.experiment.results import ABLATIONS, Results, correct, system_of
-from multiview.experiment.run import Run
+from multiview.experiment.results import Results, correct, right, system_of
+from multiview.experiment.run import ABLATIONS, Run
+from multiview.guessing import Guessing, Share
 from multiview.report.paper import PAPER_TABLE_3
 from multiview.report.section import Section
 from multiview.systems import LATE_FUSION, label, table_rows
-from multiview.views import CQT, MEL, VIEWS, paper_views
+from multiview.views import VIEWS, paper_views
 
 ABLATED = ("blending", "window", "evaluation_interval")  # the settings that ablations change, beside the views
 # Of a run, in the list of runs.
@@ -58,12 +58,14 @@ def table_3_section(results: Results) -> Section:
     """Table 3, with what a reader must know to use it."""
     table = table_3(results)
     paper = table["paper_accuracy"].notna().any()
-    columns, cells = [results.dataset, "folds", "accuracy, %", *(["paper, %"] if paper else [])], []
+    heads, cells = [results.dataset, "folds", "accuracy, %", "95 % interval", *(["paper, %"] if paper else [])], []
+    shares = _shares(results)
     for row in table.itertuples():
         spread = "" if np.isnan(row.accuracy_std) else f" ± {row.accuracy_std:.2f}"
-        cells.append([label(row.system), str(row.folds), f"{row.accuracy_mean:.2f}{spread}"])
+        interval = str(shares[row.system][0])
+        cells.append([label(row.system), str(row.folds), f"{row.accuracy_mean:.2f}{spread}", interval])
         if paper:
-            cells[-1].append("" if np.isnan(row.paper_accuracy) else f"{row.paper_accuracy:.2f}")
+            cells[-1].append(_percent(row.paper_accuracy))
     settings = [run.settings() for runs in results.runs.values() for run in runs.values()]
     said = {
         key: ", ".join(sorted({str(each[key]) for each in settings}))
@@ -72,11 +74,12 @@ def table_3_section(results: Results) -> Section:
     notes = [
         f"Clip-level accuracy, mean and standard deviation over the folds, preset {said['preset']}, "
         f"{said['sample_rate']} Hz, {said['epochs']} epochs, seed {said['seed']}.",
+        _against_guessing(shares),
         *([] if paper else ["The paper reports no figures on this dataset."]),
         *_other_views(results),
         *(f"**{path} failed:** {reason}." for path, reason in results.failed),
     ]
-    return Section("Table 3", pd.DataFrame(cells, columns=columns), tuple(notes), file="table", data=table, digits=2)
+    return Section("Table 3", pd.DataFrame(cells, columns=heads), tuple(notes), file="table", data=table, digits=2)
 
 
 def _other_views(results: Results) -> list[str]:
@@ -95,30 +98,70 @@ def _other_views(results: Results) -> list[str]:
     ]
 
 
-def class_accuracies(rows: dict[str, dict[int, Predictions]]) -> pd.DataFrame:
-    """Accuracy in % of each class (index) by row of Table 3 (columns), over the folds that all rows have."""
-    columns, common = {}, set.intersection(*(set(folds) for folds in rows.values()))
-    for row in rows if common else ():
-        folds = [rows[row][fold] for fold in sorted(common)]
-        labels = np.concatenate([each.labels for each in folds])
-        right = np.concatenate([each.probabilities[row].argmax(axis=1) for each in folds]) == labels
-        classes = folds[0].classes
-        columns[row] = pd.Series(right).groupby(labels).mean().rename(dict(enumerate(classes))) * 100
-    return pd.DataFrame(columns)
+def fold_table(results: Results) -> pd.DataFrame:
+    """A line for each row of Table 3 and fold: clips, right ones, and accuracy with Wilson's 95 % interval, in %.
+
+    `chance` and `most_frequent` are what guessing gives on the same clips.
+    """
+    records = []
+    for row, folds in results.rows.items():
+        for fold, found in folds.items():
+            clips = right(found, row)
+            share = Share(int(clips.sum()), len(clips))
+            low, high = share.interval
+            guessing = Guessing.of(found.labels, len(found.classes))
+            accuracies = {
+                "accuracy": share.right / share.clips,
+                "low": low,
+                "high": high,
+                "chance": guessing.chance,
+                "most_frequent": guessing.frequent,
+            }
+            percent = {name: 100 * value for name, value in accuracies.items()}
+            records.append({"system": row, "fold": fold, "clips": share.clips, "right": share.right, **percent})
+    return pd.DataFrame(records)
 
 
-def classes_section(results: Results) -> Section | None:
-    """The classes on which CQT, the weaker view in Table 3, is ahead of mel; None where one of them is missing."""
-    classes = class_accuracies(results.rows)
-    if not {MEL.name, CQT.name} <= set(classes):
-        return None
-    better = classes[classes[CQT.name] > classes[MEL.name]]
-    named = [f"{name} ({row[CQT.name]:.0f} against {row[MEL.name]:.0f} %)" for name, row in better.iterrows()]
-    text = (
-        f"CQT is more accurate than mel on: {', '.join(named).replace('_', ' ') or 'no class'}. A class has few "
-        "clips: small differences are chance."
-    )
-    return Section("Views by class", notes=(text,))
+def folds_section(results: Results) -> Section:
+    """Accuracy of each row of Table 3 on each fold, and what guessing gives there."""
+    table = fold_table(results)
+    by_fold = table.groupby("fold")[["clips", "most_frequent", "chance"]].first()
+    accuracy = table.pivot(index="system", columns="fold", values="accuracy")
+    cells = [[label(row), *map(_percent, accuracy.loc[row])] for row in dict.fromkeys(table["system"])]
+    cells += [
+        ["Most frequent class", *map(_percent, by_fold["most_frequent"])],
+        ["Chance", *map(_percent, by_fold["chance"])],
+        ["Test clips", *map(str, by_fold["clips"])],
+    ]
+    columns = ["accuracy, %", *(f"fold {fold}" for fold in by_fold.index)]
+    note = "A fold has few clips: the 95 % interval of each cell is in `folds.csv`."
+    return Section("Folds", pd.DataFrame(cells, columns=columns), (note,), file="folds", data=table, digits=2)
+
+
+def _percent(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.2f}"
+
+
+def _shares(results: Results) -> dict[str, tuple[Share, Guessing]]:
+    """By row of Table 3, over all of its folds: what is right, and what guessing gives on the same clips."""
+    found = {}
+    for row, folds in results.rows.items():
+        clips = np.concatenate([right(each, row) for each in folds.values()])
+        labels = np.concatenate([each.labels for each in folds.values()])
+        classes = len(next(iter(folds.values())).classes)
+        found[row] = Share(int(clips.sum()), len(clips)), Guessing.of(labels, classes)
+    return found
+
+
+def _against_guessing(shares: dict[str, tuple[Share, Guessing]]) -> str:
+    """Whether the rows are better than guessing."""
+    _, guessing = max(shares.values(), key=lambda each: each[0].clips)
+    lost = [label(row) for row, (share, without) in shares.items() if not share.beats(without)]
+    if not lost:
+        verdict = "Every row is better: its interval lies above both."
+    else:
+        verdict = f"**Not shown to be better than that: {', '.join(lost)}**; the interval does not lie above both."
+    return f"Without listening, {guessing}. {verdict} Intervals are Wilson's, 95 %, over all test clips of the row."
 
 
 def run_table(results: Results) -> pd.DataFrame:

@@ -112,6 +112,8 @@ class View:
         Values of several segments to the level of each, dB float64 [segments], up to a constant of the view.
     silence : float, optional
         The value that silence has.
+    frequencies : callable, optional
+        Sample rate to the middle of each band in Hz, float [bands], rising: the axis of pictures.
     paper : bool
         Whether it is one of the paper's four, which are the default.
     colour, line
@@ -133,6 +135,7 @@ class View:
     mix: Callable[[np.ndarray, np.ndarray, Any, Any], np.ndarray] | None = None
     level: Callable[[np.ndarray], np.ndarray] | None = None
     silence: float | None = None
+    frequencies: Callable[[int], np.ndarray] | None = None
     paper: bool = False
     colour: str | None = None
     line: Any = "-"

@@ -213,6 +213,7 @@ CQT = VIEWS.register(
             "hop": cqt_grid(sample_rate).hop,
             "segment": SEGMENT,
         },
+        frequencies=lambda sample_rate: CQT_MIN_HZ * 2.0 ** (np.arange(BANDS) / CQT_BINS_PER_OCTAVE),
         paper=True,
         colour="#009E73",
         line="-.",

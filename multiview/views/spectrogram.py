@@ -64,6 +64,21 @@ def gammatone_filters(sample_rate: int) -> np.ndarray:
     return np.square(magnitudes).astype(np.float32)
 
 
+def mel_frequencies(sample_rate: int) -> np.ndarray:
+    """The middles of the mel filters in Hz, float64 [64]."""
+    import librosa
+
+    return librosa.mel_frequencies(BANDS + 2, fmin=0.0, fmax=sample_rate / 2)[1:-1]
+
+
+def gammatone_frequencies(sample_rate: int) -> np.ndarray:
+    """The middles of the gammatone filters in Hz, evenly spaced in Glasberg and Moore's ERB numbers; float64 [64]."""
+    from spafe.utils.converters import erb2hz, hz2erb
+
+    first, last = (hz2erb(frequency) for frequency in (GAMMATONE_MIN_HZ, sample_rate / 2))
+    return np.array([erb2hz(number) for number in np.linspace(first, last, BANDS + 1)[:-1]])
+
+
 @functools.cache
 def hann(samples: int) -> np.ndarray:
     """Hann window, periodic, float32 [samples]."""
@@ -137,6 +152,7 @@ MEL = VIEWS.register(
         extract=_mel,
         graph=lambda sound: sound.once(mel_and_gammatone_graph)[..., :BANDS],
         parameters=functools.partial(_parameters, "librosa.filters.mel", 0.0),
+        frequencies=mel_frequencies,
         paper=True,
         colour="#0072B2",
         line="-",
@@ -150,6 +166,7 @@ GAMMATONE = VIEWS.register(
         extract=_gammatone,
         graph=lambda sound: sound.once(mel_and_gammatone_graph)[..., BANDS:],
         parameters=functools.partial(_parameters, "spafe gammatone_filter_banks, order 1, squared", GAMMATONE_MIN_HZ),
+        frequencies=gammatone_frequencies,
         paper=True,
         colour="#E69F00",
         line="--",

@@ -22,7 +22,7 @@ from multiview.blending import BLENDINGS as DECLARED
 from multiview.blending import Rule, Signed, Slopes
 from multiview.history import column
 from multiview.report.ablations import calmness
-from multiview.report.figures import weights_by_blending
+from multiview.report.curves import weights_by_blending
 from multiview.support.plots import save
 from multiview.systems import JOINT, find_system
 

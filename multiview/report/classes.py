@@ -1,0 +1,106 @@
+"""Which classes are told apart: accuracy of each by row of Table 3, and what is taken for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from multiview.experiment.predictions import Predictions
+from multiview.experiment.results import Results
+from multiview.report.section import Section
+from multiview.systems import JOINT, label
+from multiview.views import CQT, MEL
+
+PAIRS = 15  # of classes that are confused, on the page; all are in the file
+
+
+def common_folds(results: Results) -> list[int]:
+    """The folds that all rows of Table 3 have."""
+    return sorted(set.intersection(*(set(folds) for folds in results.rows.values())))
+
+
+def class_accuracies(rows: dict[str, dict[int, Predictions]]) -> pd.DataFrame:
+    """Accuracy in % of each class (index) by row of Table 3 (columns), over the folds that all rows have."""
+    columns, common = {}, set.intersection(*(set(folds) for folds in rows.values()))
+    for row in rows if common else ():
+        folds = [rows[row][fold] for fold in sorted(common)]
+        labels = np.concatenate([each.labels for each in folds])
+        right = np.concatenate([each.probabilities[row].argmax(axis=1) for each in folds]) == labels
+        classes = folds[0].classes
+        columns[row] = pd.Series(right).groupby(labels).mean().rename(dict(enumerate(classes))) * 100
+    return pd.DataFrame(columns)
+
+
+def classes_section(results: Results) -> Section | None:
+    """The classes on which CQT, the weaker view in Table 3, is ahead of mel; None where one of them is missing."""
+    classes = class_accuracies(results.rows)
+    if not {MEL.name, CQT.name} <= set(classes):
+        return None
+    better = classes[classes[CQT.name] > classes[MEL.name]]
+    named = [f"{name} ({row[CQT.name]:.0f} against {row[MEL.name]:.0f} %)" for name, row in better.iterrows()]
+    text = (
+        f"CQT is more accurate than mel on: {', '.join(named).replace('_', ' ') or 'no class'}. A class has few "
+        "clips: small differences are chance."
+    )
+    return Section("Views by class", notes=(text,))
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """What a system takes the test clips of some folds for; `counts` int [true, predicted], named like the classes."""
+
+    system: str
+    folds: tuple[int, ...]
+    counts: pd.DataFrame
+
+    def pairs(self) -> pd.DataFrame:
+        """A row for each class that is taken for another, the most frequent first: `true`, `predicted`, `clips`, `of`.
+
+        `of` has all clips of the true class, and `reverse` those that go the other way round.
+        """
+        counts = self.counts.to_numpy()
+        wrong = [(i, j) for i, j in np.argwhere(counts) if i != j]
+        names, totals = self.counts.columns, counts.sum(axis=1)
+        rows = [(names[i], names[j], counts[i, j], totals[i], counts[j, i]) for i, j in wrong]
+        found = pd.DataFrame(rows, columns=["true", "predicted", "clips", "of", "reverse"])
+        return found.sort_values(["clips", "of"], ascending=[False, True], kind="stable", ignore_index=True)
+
+
+def confusion(results: Results) -> Confusion:
+    """That of the multi-view branch, or else of the first system, over all of its folds."""
+    system = JOINT if JOINT in results.runs else next(iter(results.runs))
+    branch, folds = results.system(system).scored, tuple(results.runs[system])
+    parts = [results.predictions(system, fold) for fold in folds]
+    classes = parts[0].classes
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    for part in parts:
+        np.add.at(counts, (part.labels, part.probabilities[branch].argmax(axis=1)), 1)
+    return Confusion(system, folds, pd.DataFrame(counts, index=classes, columns=classes))
+
+
+def confused_section(results: Results) -> Section | None:
+    """The classes that are taken for others; None where none is."""
+    found = confusion(results)
+    pairs = found.pairs()
+    if pairs.empty:
+        return None
+    cells = [
+        [
+            *(str(name).replace("_", " ") for name in (row.true, row.predicted)),
+            f"{row.clips} of {row.of}",
+            f"{100 * row.clips / row.of:.0f}",
+            str(row.reverse),
+        ]
+        for row in pairs.head(PAIRS).itertuples()
+    ]
+    rest = f" The first {PAIRS} of {len(pairs)} pairs; `confused.csv` has all." if len(pairs) > PAIRS else ""
+    note = (
+        f"{label(found.system)}, {int(pairs['clips'].sum())} wrong of {int(found.counts.to_numpy().sum())} test "
+        f"clips.{rest} The whole matrix: `confusion.png`."
+    )
+    columns = ["sounds of", "taken for", "clips", "%", "the other way round"]
+    return Section(
+        "Classes that are confused", pd.DataFrame(cells, columns=columns), (note,), file="confused", data=pairs
+    )

@@ -1,0 +1,154 @@
+"""The curves of the report: Figure 2, and the weights of ablations; one style."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib import figure
+
+from multiview.experiment.results import Results, branches_of
+from multiview.experiment.run import Run
+from multiview.history import column
+from multiview.report.ablations import with_baseline
+from multiview.support import plots  # noqa: F401  before anything is drawn
+from multiview.systems import JOINT, curve_style, label
+from multiview.views import VIEWS
+
+SPARE_COLOURS = ("#882255", "#56B4E9", "#7F7F7F")  # of views that declare none
+
+
+def style(name: str) -> dict[str, Any]:
+    """Colour, line and label of the curve of a branch or system, the same in all pictures."""
+    colour, line = curve_style(name)
+    if colour is None:
+        plain = [view for view in VIEWS if curve_style(view)[0] is None]
+        colour = SPARE_COLOURS[plain.index(name) % len(SPARE_COLOURS)] if name in plain else None
+    return {"color": colour, "linestyle": line, "label": label(name)}
+
+
+def folds_said(folds: Collection[int]) -> str:
+    """`fold 3`, `folds 1 to 5` or `folds 1, 3`."""
+    every = sorted(folds)
+    if len(every) == 1:
+        return f"fold {every[0]}"
+    in_a_row = len(every) > 2 and every == list(range(every[0], every[-1] + 1))
+    return f"folds {every[0]} to {every[-1]}" if in_a_row else f"folds {', '.join(map(str, every))}"
+
+
+def mean_of(folds: Collection[int]) -> str:
+    """The same, of what is averaged over them."""
+    return f"mean of {folds_said(folds)}" if len(folds) > 1 else folds_said(folds)
+
+
+def mean_curve(results: Results, system: str, name: str) -> pd.Series:
+    """Column `name` of the histories of a system, averaged over folds, over their mean training step.
+
+    Folds are joined by evaluation: their epochs may differ by a step.
+    """
+    folds = pd.concat([results.history(system, fold) for fold in results.runs[system]])
+    return folds.groupby("evaluation")[["step", name]].mean().set_index("step")[name]
+
+
+def _lines(title: str, ylabel: str, curves: Mapping[str, pd.Series], top: float) -> figure.Figure:
+    picture, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for name, curve in curves.items():
+        axes.plot(curve.index, curve, linewidth=1.6, **style(name))
+    axes.set(title=title, xlabel="training step", ylabel=ylabel)
+    axes.set_ylim(0, top)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    if beyond := [f"{label(name)} up to {curve.max():.1f}" for name, curve in curves.items() if curve.max() > top]:
+        text = textwrap.fill(f"above the axis: {', '.join(beyond)}", 80)
+        axes.set_xlabel(f"training step\n{text}")
+        for name, curve in curves.items():
+            high = curve.index[curve > top]
+            axes.plot(high, np.full(len(high), top), "^", markersize=5, clip_on=False, color=style(name)["color"])
+    return picture
+
+
+def _losses(title: str, curves: Mapping[str, pd.Series]) -> figure.Figure:
+    """Losses on the validation clips, by which training is steered."""
+    # What matters is below; an early spike may leave the picture, which then says so.
+    top = 1.1 * max(max(curve.quantile(0.95), curve.iloc[0]) for curve in curves.values())
+    return _lines(title, "validation loss", curves, top)
+
+
+def branch_losses(results: Results) -> figure.Figure:
+    """Figure 2 (a): losses of the branches."""
+    branches = results.system(JOINT).branches
+    curves = {branch: mean_curve(results, JOINT, column("validation", branch)) for branch in branches}
+    return _losses(f"{results.dataset}: branches of the multi-view network, {mean_of(results.runs[JOINT])}", curves)
+
+
+def branch_weights(results: Results) -> figure.Figure:
+    """Figure 2 (b): weights of the branches, of one fold, as their mean would hide how they move."""
+    first = min(results.runs[JOINT])
+    history = results.history(JOINT, first).set_index("step")
+    weights = {branch: history[column("weight", branch)] for branch in results.system(JOINT).branches}
+    return _lines(f"{results.dataset}: weights of the branches, fold {first}", "weight", weights, top=1.02)
+
+
+def system_losses(results: Results) -> figure.Figure:
+    """Figure 2 (c): losses of the systems."""
+    scored = {name: results.system(name).scored for name in results.runs}
+    curves = {name: mean_curve(results, name, column("validation", branch)) for name, branch in scored.items()}
+    every = {tuple(runs) for runs in results.runs.values()}
+    folds = f", {mean_of(every.pop())}" if len(every) == 1 else ""  # else the caption has them
+    return _losses(f"{results.dataset}: the multi-view network and the baselines{folds}", curves)
+
+
+def folds_of_systems(results: Results) -> str:
+    """Which folds each system has; said once where all have the same."""
+    systems: dict[tuple[int, ...], list[str]] = {}
+    for name, runs in results.runs.items():
+        systems.setdefault(tuple(runs), []).append(label(name))
+    if len(systems) == 1:
+        return mean_of(next(iter(systems)))
+    return "; ".join(f"{', '.join(names)}: {mean_of(folds)}" for folds, names in systems.items())
+
+
+def ablated(results: Results) -> tuple[dict[str, Run], str]:
+    """A run of the baseline and of each ablation, of the first fold that all have; and which fold that is."""
+    runs = {name: found for name, found in with_baseline(results).items() if found}
+    folds = set.intersection(*(set(found) for found in runs.values()))
+    first = {name: found[min(folds or found)] for name, found in runs.items()}
+    return first, f"fold {min(folds)}" if folds else "the first fold of each"
+
+
+def ablated_weights(results: Results) -> figure.Figure:
+    """The weights of the baseline and of the ablations, all of one fold where they have one in common."""
+    runs, which = ablated(results)
+    title = f"{results.dataset}: weights of the branches, {which}"
+    return weights_by_blending({name: pd.read_csv(run.history) for name, run in runs.items()}, title)
+
+
+def weights_by_blending(histories: Mapping[str, pd.DataFrame], title: str, over: str = "step") -> figure.Figure:
+    """The weights over training of several multi-view runs, one below the other, as in Figure 2 (b).
+
+    Parameters
+    ----------
+    histories : mapping
+        Name of a panel to a `history.csv`; each may have branches of its own.
+    over : str
+        The column of the horizontal axis.
+    """
+    picture, panels = plt.subplots(
+        len(histories), 1, figsize=(7, 1 + 1.5 * len(histories)), sharex=True, squeeze=False, layout="constrained"
+    )
+    lines = {}
+    for axes, (name, history) in zip(panels[:, 0], histories.items(), strict=True):
+        for branch in branches_of(history):
+            (lines[branch],) = axes.plot(history[over], history[column("weight", branch)], **style(branch))
+        axes.set_ylim(0, 1.02)
+        axes.set_ylabel("weight")
+        axes.set_title(name, loc="left", fontsize=9)
+        axes.grid(alpha=0.3)
+    panels[-1, 0].set_xlabel("training step" if over == "step" else over)
+    panels[0, 0].legend(handles=list(lines.values()), loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    picture.suptitle(title, x=0.01, ha="left", fontsize=10)
+    return picture
