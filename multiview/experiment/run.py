@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from multiview.calibration import Calibration
 from multiview.settings import Settings, complete
 from multiview.store import About, Store
 from multiview.support import plugins
@@ -144,6 +145,19 @@ class Run:
         """The dataset's protocol and terms, as far as the run recorded them."""
         found = self.read()["store"].get("about", {})
         return About(**{field.name: found[field.name] for field in fields(About) if field.name in found})
+
+    def calibration(self) -> Calibration | None:
+        """The temperatures of the kept model; None of runs that were made before, and are not trained yet.
+
+        Raises
+        ------
+        InputError
+            If the record of them is damaged.
+        """
+        try:
+            return Calibration.of_record(self.read().get("calibration"))
+        except ValueError as error:
+            raise InputError(f"{self.record} is damaged ({error}); delete the entry, run multiview evaluate") from error
 
     def progress(self) -> tuple[float, float]:
         """Share of the training that would not have to be done again, and the seconds that it took.
