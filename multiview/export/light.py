@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from multiview.export.service import Service
 from multiview.predict.light import FILE
-from multiview.support.quiet import quiet
+from multiview.support.lean import quiet
 from multiview.views import Geometry
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -79,7 +80,8 @@ def export(run_path: str | Path, directory: str | Path) -> Path:
     model = run.load_model()
     live = of_run(run, model)
     check_graphs(live.views, live.size)
-    service = Service(in_float32(model, run.system(), live.sample_rate, run.settings()), live.classes, live.size)
+    network = in_float32(model, run.system(), live.sample_rate, run.settings())
+    service = Service(network, live.classes, live.size, live.calibration)
     if service.without_graph:
         missing = ", ".join(service.without_graph)
         print(
@@ -117,6 +119,7 @@ def _write(path: Path, service: Service, run: Run, live: Predictor, version: int
         "classes": live.classes,
         "sample_rate": live.sample_rate,
         "weights": live.weights,
+        "calibration": asdict(live.calibration) if live.calibration else None,
         "largest_difference": difference,
         "without_graph": service.without_graph,
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from multiview.support.quiet import quiet
+from multiview.support.lean import quiet
 
 FILE = "network.tflite"  # beside `saved_model.pb`; takes the views of one segment, gives its branches
 
