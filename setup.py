@@ -21,7 +21,12 @@ setup(
     license="MIT",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["multiview", "multiview.*", "data_prep", "data_prep.*"]),
-    package_data={"multiview": ["py.typed"], "multiview.report": ["*.j2"], "multiview.export": ["*.j2"]},
+    package_data={
+        "multiview": ["py.typed"],
+        "multiview.report": ["*.j2"],
+        "multiview.export": ["*.j2"],
+        "multiview.app": ["*.j2", "*.css", "*.js"],
+    },
     install_requires=[
         *PREDICT,
         "tensorflow>=2.18,<3",
@@ -41,6 +46,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.18,<3"],
         "jax": ["jax>=0.4.34"],
+        "app": ["gradio>=6.31,<7"],
         "cluster": ["distributed>=2024.1"],
         "test": [
             "pytest>=8",
@@ -49,6 +55,8 @@ setup(
             "ruff>=0.6",
             "mypy>=1.11",
             "psutil>=5.9",
+            "gradio>=6.31,<7",
+            "playwright>=1.49",
             "jax>=0.4.34",
             "distributed>=2024.1",
         ],

@@ -218,6 +218,20 @@ def _export(args: argparse.Namespace) -> None:
     print(export(args.run, args.to))
 
 
+def _app_options(command: Parser) -> None:
+    command.add_argument(
+        "path", type=Path, metavar="MODEL|REPORT", help="a run, an export, or a directory with a report"
+    )
+    command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="to listen on (127.0.0.1)")
+    command.add_argument("--port", type=int, default=7860, metavar="N", help="0 for any that is free (7860)")
+
+
+def _app(args: argparse.Namespace) -> None:
+    from multiview.app.server import serve
+
+    serve(args.path, args.host, args.port)
+
+
 def _reproduce_options(command: Parser) -> None:
     from multiview.experiment.reproduce import add_options
 
@@ -280,6 +294,12 @@ COMMANDS = {
         "multiview export results/esc10/small/multiview/fold1 --to exports/esc10",
         _export_options,
         _export,
+    ),
+    "app": Command(
+        "A page to drop or record sounds on: their views, playback, what each branch says. Needs the extra [app].",
+        "multiview app results/esc10/small/multiview/fold1",
+        _app_options,
+        _app,
     ),
     "reproduce": Command(
         "Prepare a dataset, train the systems on its folds and report: what is done is skipped.",

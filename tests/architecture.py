@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
      "multiview.guessing", "multiview.callbacks", "multiview.training"),
     ("multiview.experiment",),
     ("multiview.predict", "multiview.report"),
-    ("multiview.export",),
+    ("multiview.export", "multiview.app"),
     ("multiview.cli", "multiview"),
     ("data_prep",),
 )  # fmt: skip
