@@ -3,7 +3,7 @@
 
 use_environment() { # ROOT EXTRAS: the repository's root, and extras such as [test], or nothing
   local root=$1 extras=$2 venv="$1/.venv" python='' candidate version
-  version=$(cksum <"$root/setup.py")
+  version=$(cat "$root/setup.py" "$root/requirements-predict.txt" | cksum)
   if [ "$(cat "$venv/installed$extras" 2>/dev/null)" != "$version" ]; then
     for candidate in ${MULTIVIEW_PYTHON:-python3 python3.13 python3.12 python3.11 python3.10 python}; do
       if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then

@@ -4,6 +4,14 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# Of these alone `multiview predict` answers with an export; see docs/serving.md.
+LINES = Path(__file__).with_name("requirements-predict.txt").read_text(encoding="utf-8").splitlines()
+PREDICT = [line for line in LINES if not line.startswith("#")]
+
+# Of these alone `multiview predict` answers with an export; see docs/serving.md.
+LINES = Path(__file__).with_name("requirements-predict.txt").read_text(encoding="utf-8").splitlines()
+PREDICT = [line for line in LINES if not line.startswith("#")]
+
 setup(
     name="multiview-audio",
     version="0.1.0",
@@ -13,29 +21,24 @@ setup(
     license="MIT",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["multiview", "multiview.*", "data_prep", "data_prep.*"]),
-    package_data={"multiview": ["py.typed"], "multiview.report": ["*.j2"], "multiview.export": ["*.j2"]},
+    package_data={
+        "multiview": ["py.typed"],
+        "multiview.report": ["*.j2"],
+        "multiview.export": ["*.j2"],
+        "multiview.app": ["*.j2", "*.css", "*.js"],
+    },
     install_requires=[
+        *PREDICT,
         "tensorflow>=2.18,<3",
         "tensorflow-serving-api>=2.18,<3",
         # Up to 3.12 a saved model could import code when it was loaded.
         "keras>=3.12,<4",
-        # 1.0 changes what the views are computed with.
-        "librosa>=0.10,<0.12",
-        # The argument `order` of the gammatone filters means something else before.
-        "spafe>=0.3.3,<0.4",
-        "numpy>=1.26",
-        "scipy>=1.11",
         "pandas>=2.0",
         "scikit-learn>=1.3",
         "h5py>=3.10",
-        "soundfile>=0.12.1",
-        "soxr>=0.3.7",
         "joblib>=1.4",
         "pooch>=1.6",
         "requests>=2.25",
-        "threadpoolctl>=3.1",
-        "tqdm>=4.65",
-        "filelock>=3.12",
         "matplotlib>=3.8",
         "jinja2>=3.1",
         "tabulate>=0.9",
@@ -43,6 +46,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.18,<3"],
         "jax": ["jax>=0.4.34"],
+        "app": ["gradio>=6.31,<7"],
         "cluster": ["distributed>=2024.1"],
         "test": [
             "pytest>=8",
@@ -51,6 +55,8 @@ setup(
             "ruff>=0.6",
             "mypy>=1.11",
             "psutil>=5.9",
+            "gradio>=6.31,<7",
+            "playwright>=1.49",
             "jax>=0.4.34",
             "distributed>=2024.1",
         ],

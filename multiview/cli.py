@@ -18,6 +18,7 @@ from multiview.blending import BLENDINGS
 from multiview.settings import PRESETS, make_settings
 from multiview.support import plugins
 from multiview.support.errors import InputError, exit_status
+from multiview.support.lean import import_keras
 from multiview.systems import system_names
 
 if TYPE_CHECKING:
@@ -30,18 +31,6 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 HOP_SECONDS = 0.5  # of a timeline
 Parser = argparse.ArgumentParser
-
-
-def _import_keras() -> None:
-    """Import Keras without what TensorFlow's libraries print before they know their log level."""
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        import keras  # noqa: F401
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
 
 
 def _train_options(command: Parser) -> None:
@@ -61,7 +50,7 @@ def _train(args: argparse.Namespace) -> None:
     changes = {**options.changes(args), "blending": args.blending}
     settings = make_settings(store, args.system, args.fold, args.preset, **changes)
 
-    _import_keras()
+    import_keras()
     from multiview.blending import DivergedError
     from multiview.experiment.evaluate import evaluate
     from multiview.experiment.train import train
@@ -151,7 +140,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     runs = [Run(path) for path in args.runs]
     for run in runs:
         run.read()
-    _import_keras()
+    import_keras()
     from multiview.experiment.evaluate import evaluate
 
     for run in runs:
@@ -175,6 +164,8 @@ def _predict_options(command: Parser) -> None:
     add("audio", nargs="+", metavar="AUDIO", help="sound files, folders of them, or - for standard input")
     add("--top", type=int, default=3, metavar="N", help="classes to print (3); --csv has all")
     add("--branches", action="store_true", help="what each branch says, and how much they disagree")
+    add("--threshold", type=float, metavar="P", help="the class is `unknown` where the best is less probable (0 to 1)")
+    add("--raw-probabilities", action="store_true", help="as the network gives them, without its temperatures")
     for form, text in (("json", "one object a line"), ("csv", "one row a file, one column a class")):
         formats.add_argument(f"--{form}", dest="format", action="store_const", const=form, default="text", help=text)
     formats.add_argument(
@@ -192,21 +183,26 @@ def _predict_options(command: Parser) -> None:
 def _predict(args: argparse.Namespace) -> int:
     if args.top < 1:
         args.parser.error(f"expected --top of at least 1, found {args.top}")
-    if args.timeline and args.branches:
-        args.parser.error("--branches does not go with --timeline")
+    if args.timeline and (args.branches, args.threshold) != (False, None):
+        args.parser.error("--branches and --threshold do not go with --timeline")
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        args.parser.error(f"expected --threshold of 0 to 1, found {args.threshold:g}")
     if not args.timeline and (args.hop, args.to) != (None, None):
         args.parser.error("--hop and --to need --timeline")
-    _import_keras()
     from multiview.predict import load
-    from multiview.predict.output import print_answers, recordings, write_timelines
+    from multiview.predict.output import Wanted, print_answers, write_timelines
+    from multiview.predict.recordings import recordings
 
-    predictor = load(args.model)
+    predictor = load(args.model, calibrated=not args.raw_probabilities)
+    if args.timeline:
+        import multiview.support.plots  # noqa: F401  what is not installed is said before hours of work
     with recordings(args.audio) as sounds:
         if args.timeline:
             hop_seconds = HOP_SECONDS if args.hop is None else args.hop
             failed = write_timelines(predictor, sounds, args.to or Path(), hop_seconds)
         else:
-            failed = print_answers(predictor, sounds, args.format, args.top, args.branches)
+            wanted = Wanted(args.top, args.branches, args.threshold or 0.0)
+            failed = print_answers(predictor, sounds, args.format, wanted)
     return int(failed > 0)
 
 
@@ -216,10 +212,24 @@ def _export_options(command: Parser) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    _import_keras()
+    import_keras()
     from multiview.export.savedmodel import export
 
     print(export(args.run, args.to))
+
+
+def _app_options(command: Parser) -> None:
+    command.add_argument(
+        "path", type=Path, metavar="MODEL|REPORT", help="a run, an export, or a directory with a report"
+    )
+    command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="to listen on (127.0.0.1)")
+    command.add_argument("--port", type=int, default=7860, metavar="N", help="0 for any that is free (7860)")
+
+
+def _app(args: argparse.Namespace) -> None:
+    from multiview.app.server import serve
+
+    serve(args.path, args.host, args.port)
 
 
 def _reproduce_options(command: Parser) -> None:
@@ -284,6 +294,12 @@ COMMANDS = {
         "multiview export results/esc10/small/multiview/fold1 --to exports/esc10",
         _export_options,
         _export,
+    ),
+    "app": Command(
+        "A page to drop or record sounds on: their views, playback, what each branch says. Needs the extra [app].",
+        "multiview app results/esc10/small/multiview/fold1",
+        _app_options,
+        _app,
     ),
     "reproduce": Command(
         "Prepare a dataset, train the systems on its folds and report: what is done is skipped.",

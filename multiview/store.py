@@ -14,9 +14,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from multiview.support import plugins
@@ -24,16 +23,13 @@ from multiview.support.errors import InputError
 from multiview.support.files import check_space, replacing
 from multiview.views import VIEWS, Geometry, geometry, in_order, paper_views, parameters
 
+if TYPE_CHECKING:
+    import h5py
+
+# h5py is loaded where a store is: exports answer without.
+
 FORMAT_VERSION = 1
-_TEXT = h5py.string_dtype("utf-8")
-_CLIP_COLUMNS = {
-    "id": _TEXT,
-    "label": np.int64,
-    "fold": np.int64,
-    "split": _TEXT,
-    "source": _TEXT,
-    "samples": np.int64,
-}
+_CLIP_COLUMNS = {"id": str, "label": np.int64, "fold": np.int64, "split": str, "source": str, "samples": np.int64}
 
 
 @dataclass(frozen=True)
@@ -134,15 +130,19 @@ def write_store(
     samples = [max(clip.samples, size.segment_samples) for clip in clips]
     lengths = {view: [size.frames(view, each) for each in samples] for view in views}
     offsets = {view: np.concatenate([[0], np.cumsum(lengths[view])]).astype(np.int64) for view in views}
+    import h5py
+
+    text = h5py.string_dtype("utf-8")
     with replacing(path) as temporary:
         check_space(temporary, _payload(offsets) + 2**20 + 1024 * len(clips))
         with h5py.File(temporary, "w") as file:
             file.attrs.update(attributes)
             # Without times, the same clips give the same bytes.
-            file.create_dataset("classes", data=list(classes), dtype=_TEXT, track_times=False)
+            file.create_dataset("classes", data=list(classes), dtype=text, track_times=False)
             for column, dtype in _CLIP_COLUMNS.items():
                 rows = [getattr(clip, column) for clip in clips]
-                file.create_dataset(f"clips/{column}", data=rows, dtype=dtype, track_times=False)
+                kind = text if dtype is str else dtype
+                file.create_dataset(f"clips/{column}", data=rows, dtype=kind, track_times=False)
                 digest.update(json.dumps(rows).encode())
             _write_values(file, offsets, features, digest)
             file.attrs["fingerprint"] = digest.hexdigest()
@@ -209,6 +209,8 @@ class Store:
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError(f"expected a store, found no file {path}; make one with multiview-prepare")
+        import h5py
+
         again = "delete it and run multiview-prepare again"
         try:
             with h5py.File(self.path, "r") as file:

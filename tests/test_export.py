@@ -56,6 +56,7 @@ def test_content_of_an_export(exported: Path, tiny_trained: Run) -> None:
         "batching.config",
         "export.lock",
         "1/saved_model.pb",
+        "1/network.tflite",
         "1/fingerprint.pb",
         "1/variables/variables.index",
         "1/variables/variables.data-00000-of-00001",
@@ -188,10 +189,14 @@ def test_export_needs_a_trained_run(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_damaged_export_is_named(exported: Path, tmp_path: Path) -> None:
+    """The file for LiteRT, or without one, as in exports made before, the SavedModel."""
     data = "variables/variables.data-00000-of-00001"
-    for name, content in (("saved_model.pb", b"broken"), ("export.json", b"[]"), (data, b"\0")):
+    light = [("network.tflite", b"broken"), ("export.json", b"[]")]
+    for name, content in (*light, ("saved_model.pb", b"broken"), (data, b"\0")):
         copy = tmp_path / Path(name).stem
         shutil.copytree(exported, copy)
+        if (name, content) not in light:
+            (copy / "network.tflite").unlink()
         (copy / name).write_bytes(content)
         with pytest.raises(InputError, match="cannot be loaded"):
             multiview.load(copy)

@@ -49,7 +49,7 @@ def test_folders_and_unreadable_files(
 
 def test_csv_has_all_classes(tiny_trained: Run, clips: list[Path], capsys: pytest.CaptureFixture) -> None:
     stored = Predictions.read(tiny_trained.predictions)
-    assert run("predict", tiny_trained.path, *clips, "--csv", "--branches") == 0
+    assert run("predict", tiny_trained.path, *clips, "--csv", "--branches", "--raw-probabilities") == 0
     table = pd.read_csv(io.StringIO(capsys.readouterr().out))
     fused = self_ensemble(stored.probabilities, stored.weights)
     np.testing.assert_allclose(table[stored.classes], fused, atol=1e-5)

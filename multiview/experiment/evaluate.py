@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
+from multiview.calibration import calibrate
 from multiview.evaluation import accuracy, average_by_clip, predict_segments, self_ensemble
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import Run
@@ -13,6 +16,8 @@ from multiview.support.files import write_json
 def evaluate(run: Run) -> dict:
     """Test the kept model of a run on its fold; write `predictions.h5` and `metrics.json`.
 
+    Both are of probabilities as the branches give them. A run that was made before there were temperatures gets them.
+
     Returns
     -------
     dict
@@ -20,7 +25,10 @@ def evaluate(run: Run) -> dict:
     """
     system, settings = run.system(), run.settings()
     store, model = run.store(), run.load_model()
-    rows = make_split(store, settings["fold"], settings["seed"]).test
+    split = make_split(store, settings["fold"], settings["seed"])
+    if run.calibration() is None:
+        run.update(calibration=asdict(calibrate(model, store, split.validation)))
+    rows = split.test
     segments = test_segments(rows, store.samples[rows], store.size)
     outputs = predict_segments(model, store, segments)
     predictions = Predictions(

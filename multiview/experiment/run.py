@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from multiview.calibration import Calibration
 from multiview.settings import Settings, complete
 from multiview.store import About, Store
 from multiview.support import plugins
 from multiview.support.errors import InputError
 from multiview.support.files import ANY_LEFTOVERS, is_locked, locked, read_json, write_json
+from multiview.support.lean import import_keras
 from multiview.systems import System, find_system
 
 if TYPE_CHECKING:
@@ -145,6 +147,19 @@ class Run:
         found = self.read()["store"].get("about", {})
         return About(**{field.name: found[field.name] for field in fields(About) if field.name in found})
 
+    def calibration(self) -> Calibration | None:
+        """The temperatures of the kept model; None of runs that were made before, and are not trained yet.
+
+        Raises
+        ------
+        InputError
+            If the record of them is damaged.
+        """
+        try:
+            return Calibration.of_record(self.read().get("calibration"))
+        except ValueError as error:
+            raise InputError(f"{self.record} is damaged ({error}); delete the entry, run multiview evaluate") from error
+
     def progress(self) -> tuple[float, float]:
         """Share of the training that would not have to be done again, and the seconds that it took.
 
@@ -258,6 +273,7 @@ class Run:
         InputError
             If the run has none yet, or the file is damaged.
         """
+        import_keras()
         import keras
 
         import multiview.networks  # noqa: F401  registers the layers

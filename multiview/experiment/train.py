@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from multiview.blending import BLENDINGS, DivergedError
+from multiview.calibration import calibrate
 from multiview.callbacks import AdaptiveBlending, Progress
 from multiview.evaluation import Monitor
 from multiview.experiment.outlook import Outlook
@@ -92,6 +93,7 @@ def _fit(store: Store, settings: Settings, split: Split, data: TrainingSegments,
         parameters=kept.count_params(),
         clips={name: len(rows) for name, rows in asdict(split).items()},
         kept=recorder.kept.place(),
+        calibration=asdict(calibrate(kept, store, split.validation)),
         training_seconds=round(recorder.seconds, 1),
         checkpoint_seconds=round(recorder.checkpoint_seconds, 2),
     )

@@ -1,8 +1,9 @@
 """Writing exports: SavedModels that take waveforms, for TensorFlow Serving and everything else that runs TensorFlow.
 
     DIR/1/    saved_model.pb, variables/            loaded by TensorFlow Serving
+              network.tflite                        loaded by `multiview predict`, without TensorFlow
               assets.extra/                         warm-up requests, replayed by it before it answers
-              export.json, MODEL_CARD.md            for `multiview predict`, and for people
+              export.json, MODEL_CARD.md            for it, and for people
     DIR/batching.config                             for its option --batching_parameters_file
 
 Their signatures are described in `multiview.export.service`.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -22,6 +24,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
 from multiview.experiment.run import Run
 from multiview.export.check import check_graphs, largest_difference, requests
+from multiview.export.light import write_light
 from multiview.export.model_card import model_card
 from multiview.export.service import Service, in_float32
 from multiview.predict.predictor import Predictor
@@ -77,7 +80,8 @@ def export(run_path: str | Path, directory: str | Path) -> Path:
     model = run.load_model()
     live = of_run(run, model)
     check_graphs(live.views, live.size)
-    service = Service(in_float32(model, run.system(), live.sample_rate, run.settings()), live.classes, live.size)
+    network = in_float32(model, run.system(), live.sample_rate, run.settings())
+    service = Service(network, live.classes, live.size, live.calibration)
     if service.without_graph:
         missing = ", ".join(service.without_graph)
         print(
@@ -98,6 +102,7 @@ def _write(path: Path, service: Service, run: Run, live: Predictor, version: int
     """Write and check a version, for TensorFlow Serving under `name`."""
     signatures = service.signatures()
     tf.saved_model.save(service.module, str(path), signatures=signatures)
+    write_light(path, service, live.size)
     difference, settings = largest_difference(path, live), run.settings()
     tolerance = TOLERANCE if settings["precision"] == "float32" else LOW_PRECISION_TOLERANCE
     if not difference <= tolerance:
@@ -114,6 +119,7 @@ def _write(path: Path, service: Service, run: Run, live: Predictor, version: int
         "classes": live.classes,
         "sample_rate": live.sample_rate,
         "weights": live.weights,
+        "calibration": asdict(live.calibration) if live.calibration else None,
         "largest_difference": difference,
         "without_graph": service.without_graph,
     }

@@ -1,7 +1,8 @@
 """The graph of an export, from waveforms to classes, and its signatures.
 
 All outputs of a signature are `class_probabilities`, each branch by name, and `classes`, with one row a clip (a
-segment in `views`):
+segment in `views`). Those of clips are calibrated, as `multiview predict` has them; `views` has what the network gives,
+because means over segments come before temperatures:
 
     serving_default   waveforms float32 [batch, samples], mono at the model's rate, in [-1, 1]
     int16             waveforms int16 [batch, samples]
@@ -21,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from multiview.audio import MAX_AMPLITUDE
+from multiview.calibration import LEAST, Calibration
 from multiview.evaluation import BATCH_SIZE
 from multiview.networks import BlendedModel, build_network, standardising_layer
 from multiview.predict.saved import VIEWS_SIGNATURE
@@ -72,6 +74,11 @@ def in_float32(model: BlendedModel, system: System, sample_rate: int, settings: 
     return copy
 
 
+def _tempered(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
+    """`calibration.tempered` of a tensor [rows, classes]."""
+    return tf.nn.softmax(tf.math.log(tf.maximum(probabilities, LEAST)) / temperature)
+
+
 class Service:
     """The signatures of an export, from waveforms to classes in one graph.
 
@@ -83,17 +90,24 @@ class Service:
         Class names.
     size : Geometry
         Sizes at the network's rate, over the views of the store that it was trained on.
+    calibration : Calibration or None
+        The temperatures of its answers for clips.
 
     Attributes
     ----------
+    network : BlendedModel
+        As given.
     module : tf.Module
         What a SavedModel keeps beside the signatures: the variables, each once.
     without_graph : list of str
         Views of the network that have no graph; where there are any, the only signature is `views`.
     """
 
-    def __init__(self, network: BlendedModel, classes: list[str], size: Geometry) -> None:
-        self._network = network
+    def __init__(
+        self, network: BlendedModel, classes: list[str], size: Geometry, calibration: Calibration | None = None
+    ) -> None:
+        self._calibration = calibration
+        self.network = network
         self._classes = classes
         self._size = size
         self._graphs = {view: graph for view in network.input if (graph := VIEWS[view].graph) is not None}
@@ -124,18 +138,18 @@ class Service:
     # Whoever calls the graph without Keras may pass other shapes than its signatures state.
 
     def _serve(self, waveforms: tf.Tensor) -> Tensors:
-        return self._complete(self._of_waveforms(tf.ensure_shape(waveforms, [None, None])))
+        return self._complete(self._of_waveforms(tf.ensure_shape(waveforms, [None, None])), self._calibration)
 
     def _serve_int16(self, waveforms: tf.Tensor) -> Tensors:
         waveforms = tf.cast(tf.ensure_shape(waveforms, [None, None]), tf.float32) / float(FULL_SCALE)
-        return self._complete(self._of_waveforms(waveforms))
+        return self._complete(self._of_waveforms(waveforms), self._calibration)
 
     def _serve_wav(self, wav_bytes: tf.Tensor) -> Tensors:
         wav_bytes = tf.ensure_shape(wav_bytes, [None])
-        signature = {branch: tf.TensorSpec([len(self._classes)]) for branch in self._network.branches}
+        signature = {branch: tf.TensorSpec([len(self._classes)]) for branch in self.network.branches}
         # Clips of any lengths, one after the other.
         outputs = tf.map_fn(self._of_wav, wav_bytes, fn_output_signature=signature, parallel_iterations=1)
-        return self._complete(outputs)
+        return self._complete(outputs, self._calibration)
 
     def _serve_views(self, **segments: tf.Tensor) -> Tensors:
         batch = {
@@ -148,11 +162,14 @@ class Service:
         with tf.control_dependencies(checks):
             return self._complete(self._answer(batch))
 
-    def _complete(self, branches: Tensors) -> Tensors:
+    def _complete(self, branches: Tensors, calibration: Calibration | None = None) -> Tensors:
         """Branches with Eq. (6) and the classes' names, a row each, as TensorFlow Serving merges requests by rows."""
-        branches = {branch: tf.cast(branches[branch], tf.float32) for branch in self._network.branches}
-        weights = tf.unstack(self._network.branch_weights.value, num=len(branches))
+        branches = {branch: tf.cast(branches[branch], tf.float32) for branch in self.network.branches}
+        weights = tf.unstack(self.network.branch_weights.value, num=len(branches))
         fused = tf.add_n([weight * values for weight, values in zip(weights, branches.values(), strict=True)])
+        if calibration:
+            branches = {name: _tempered(values, calibration.branches[name]) for name, values in branches.items()}
+            fused = _tempered(fused, calibration.self_ensemble)
         names = tf.tile(tf.constant([self._classes]), [tf.shape(fused)[0], 1])
         return {PROBABILITIES: fused, **branches, CLASSES: names}
 
@@ -180,7 +197,7 @@ class Service:
         outputs = self._in_batches(values, segments, clips * count)
         by_clip = [clips, count, len(self._classes)]
         means = [tf.reduce_mean(tf.reshape(each, by_clip), axis=1) for each in outputs]
-        return dict(zip(self._network.branches, means, strict=True))
+        return dict(zip(self.network.branches, means, strict=True))
 
     def _checks(self, waveforms: tf.Tensor, clips: tf.Tensor, samples: tf.Tensor) -> list[tf.Operation]:
         """What refuses a request that holds no sound, too short or too long a one."""
@@ -206,10 +223,10 @@ class Service:
         def step(begin: tf.Tensor, *outputs: tf.Tensor) -> list[tf.Tensor]:
             part = slice(begin, tf.minimum(begin + BATCH_SIZE, rows))
             found = self._answer(cut_in_graph(values, self._size.sample_rate, segments[part]))
-            more = [found[branch] for branch in self._network.branches]
+            more = [found[branch] for branch in self.network.branches]
             return [part.stop, *(tf.concat(pair, axis=0) for pair in zip(outputs, more, strict=True))]
 
-        nothing = [tf.zeros([0, len(self._classes)]) for _ in self._network.branches]
+        nothing = [tf.zeros([0, len(self._classes)]) for _ in self.network.branches]
         _, *outputs = tf.while_loop(
             lambda begin, *_: begin < rows,
             step,

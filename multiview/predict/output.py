@@ -1,119 +1,139 @@
-"""What `multiview predict` reads and prints: sounds from wherever they are, and answers in several forms."""
+"""What `multiview predict` prints: answers as text, JSON or CSV, and timelines."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from multiview.audio import AudioError, sound_files
-from multiview.predict.predictor import Prediction, Predictor
+from multiview.audio import AudioError
+from multiview.predict.predictor import UNKNOWN, Prediction, Predictor
+from multiview.predict.recordings import Recordings
 from multiview.predict.timeline import timeline
 from multiview.support.errors import InputError
 
-Recordings = Sequence[tuple[str, Path]]  # how the user named it, and where it is
 
+@dataclass(frozen=True)
+class Wanted:
+    """What answers are to say.
 
-@contextlib.contextmanager
-def recordings(arguments: Sequence[str]) -> Iterator[Recordings]:
-    """The sounds that the user named: files, those in folders, and standard input as `-`.
-
-    Raises
-    ------
-    InputError
-        If standard input is named and closed.
+    Parameters
+    ----------
+    top : int
+        Classes, but for CSV, which has all.
+    branches : bool
+        Whether to add what each branch says.
+    threshold : float
+        Below it the best class is `unknown`.
     """
-    found = []
-    with contextlib.ExitStack() as stack:
-        for argument in dict.fromkeys(arguments):
-            path = Path(argument)
-            if argument == "-":
-                if sys.stdin is None:
-                    raise InputError("expected a sound on standard input, found it closed")
-                # Formats are told by looking around in a file, which a pipe does not allow.
-                spooled = stack.enter_context(tempfile.NamedTemporaryFile(prefix="multiview-"))
-                shutil.copyfileobj(sys.stdin.buffer, spooled)
-                spooled.flush()
-                found.append(("-", Path(spooled.name)))
-            elif path.is_dir():
-                # A folder without any is skipped like a file that cannot be read.
-                found += [(str(each), each) for each in sound_files(path) or [path]]
-            else:
-                found.append((argument, path))
-        yield found
+
+    top: int
+    branches: bool = False
+    threshold: float = 0.0
 
 
-def _skip(name: str, error: AudioError) -> None:
-    print(f"multiview: error: {name}: {error}; expected a sound file that libsndfile reads", file=sys.stderr)
+@dataclass(frozen=True)
+class Form:
+    """A form of answers: how one and how an error is printed, and what comes before all."""
+
+    answer: Callable[[str, Prediction, Wanted], None]
+    error: Callable[[str, AudioError], None]
+    head: Callable[[Predictor, Wanted], None] = lambda predictor, wanted: None
 
 
-def _text(name: str, prediction: Prediction, top: int, branches: bool) -> None:
+def _reason(error: AudioError) -> str:
+    return f"{error}; expected a sound file that libsndfile reads"
+
+
+def _complain(name: str, error: AudioError) -> None:
+    print(f"multiview: error: {name}: {_reason(error)}", file=sys.stderr)
+
+
+def _text(name: str, prediction: Prediction, wanted: Wanted) -> None:
     print(name)
-    for label, probability in prediction.top(top):
+    if prediction.probabilities.max() < wanted.threshold:
+        print(f"  {UNKNOWN}: no class reaches {wanted.threshold:.1%}")
+    for label, probability in prediction.top(wanted.top):
         print(f"  {probability:6.1%}  {label}")
-    if branches:
+    for word, sentence in prediction.notes.items():
+        print(f"  {word}: {sentence}")
+    if wanted.branches:
         print(f"  disagreement of the branches: {prediction.disagreement:.2f}")
         for branch in prediction.branches:
             ((label, probability),) = prediction.top(1, branch)
             print(f"    {branch:10} {probability:6.1%}  {label}")
 
 
-def _json(name: str, prediction: Prediction, top: int, branches: bool) -> None:
-    answer: dict[str, Any] = {"file": name, "classes": dict(prediction.top(top))}
-    if branches:
+def _json(name: str, prediction: Prediction, wanted: Wanted) -> None:
+    answer: dict[str, Any] = {
+        "file": name,
+        "class": prediction.best(wanted.threshold),
+        "classes": dict(prediction.top(wanted.top)),
+        "notes": dict(prediction.notes),
+    }
+    if wanted.branches:
         answer["disagreement"] = prediction.disagreement
-        answer["branches"] = {branch: dict(prediction.top(top, branch)) for branch in prediction.branches}
+        answer["branches"] = {branch: dict(prediction.top(wanted.top, branch)) for branch in prediction.branches}
     print(json.dumps(answer))
 
 
-def _csv_head(predictor: Predictor, branches: bool) -> None:
-    more = ["disagreement", *(f"class_{branch}" for branch in predictor.weights)] if branches else []
-    csv.writer(sys.stdout, lineterminator="\n").writerow(["file", "class", *predictor.classes, *more])
+def _json_error(name: str, error: AudioError) -> None:
+    print(json.dumps({"file": name, "error": _reason(error)}))
 
 
-def _csv(name: str, prediction: Prediction, top: int, branches: bool) -> None:
-    cells = [name, prediction.top(1)[0][0], *(f"{value:.6f}" for value in prediction.probabilities)]
-    if branches:
-        cells += [f"{prediction.disagreement:.6f}", *(prediction.top(1, each)[0][0] for each in prediction.branches)]
+def _write_row(cells: Sequence[str]) -> None:
     csv.writer(sys.stdout, lineterminator="\n").writerow(cells)
 
 
-FORMATS: dict[str, Callable[[str, Prediction, int, bool], None]] = {"text": _text, "json": _json, "csv": _csv}
+def _csv_head(predictor: Predictor, wanted: Wanted) -> None:
+    more = ["disagreement", *(f"class_{branch}" for branch in predictor.weights)] if wanted.branches else []
+    _write_row(["file", "class", *predictor.classes, *more, "notes"])
 
 
-def print_answers(predictor: Predictor, sounds: Recordings, form: str, top: int, branches: bool) -> int:
-    """Print the classes of each sound, name what cannot be read on standard error, and return how many those are.
+def _csv(name: str, prediction: Prediction, wanted: Wanted) -> None:
+    cells = [name, prediction.best(wanted.threshold), *(f"{value:.6f}" for value in prediction.probabilities)]
+    if wanted.branches:
+        cells += [f"{prediction.disagreement:.6f}", *(prediction.top(1, each)[0][0] for each in prediction.branches)]
+    _write_row([*cells, " ".join(prediction.notes)])
+
+
+FORMATS = {
+    "text": Form(_text, _complain),
+    "json": Form(_json, _json_error),
+    "csv": Form(_csv, _complain, _csv_head),
+}
+
+
+def print_answers(predictor: Predictor, sounds: Recordings, form: str, wanted: Wanted) -> int:
+    """Print the classes of each sound, name what cannot be read, and return how many those are.
+
+    Errors go to standard error; in JSON they are lines among the answers.
 
     Parameters
     ----------
     form : str
         A key of `FORMATS`.
-    top : int
-        Classes to print, but for `csv`, which has all.
-    branches : bool
-        Whether to add what each branch says.
+    wanted : Wanted
+        What the answers are to say.
     """
-    failed = 0
-    if form == "csv":
-        _csv_head(predictor, branches)
+    failed, chosen = 0, FORMATS[form]
+    chosen.head(predictor, wanted)
     predictions = predictor.predict_files(path for _, path in sounds)
     # Where the answers go elsewhere, the bar shows that there is progress.
     bar = tqdm(sounds, unit="file", leave=False, disable=True if sys.stdout and sys.stdout.isatty() else None)
     for (name, _), prediction in zip(bar, predictions, strict=True):
         if isinstance(prediction, AudioError):
-            _skip(name, prediction)
+            chosen.error(name, prediction)
             failed += 1
         else:
-            FORMATS[form](name, prediction, top, branches)
-            print(end="", flush=True)
+            chosen.answer(name, prediction, wanted)
+        print(end="", flush=True)
     return failed
 
 
@@ -137,6 +157,6 @@ def write_timelines(predictor: Predictor, sounds: Recordings, directory: Path, h
             timeline(predictor, path, place, hop_seconds, name)
             print(f"{shown}: {place / 'timeline.csv'} {place / 'timeline.png'}", flush=True)
         except AudioError as error:
-            _skip(shown, error)
+            _complain(shown, error)
             failed += 1
     return failed

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 
-from multiview.audio import AudioError, check_rate, check_samples, decode, to_rate
-from multiview.evaluation import BATCH_SIZE, self_ensemble
-from multiview.segments import Segments, cut, test_starts
+from multiview.audio import AudioError, check_rate, check_samples
+from multiview.calibration import Calibration, tempered
+from multiview.evaluation import self_ensemble
+from multiview.predict.batches import Answer, Network, Outputs, Part, answers
+from multiview.predict.sounds import Heard, hear, of_waveform
+from multiview.segments import test_starts
 from multiview.support.errors import InputError
-from multiview.views import Excerpt, excerpts, geometry
+from multiview.views import excerpts, geometry
 from multiview.views.raw import from_int16
 
-READ_AHEAD = 4  # sound files that wait for the network
-Outputs = dict[str, np.ndarray]
-Network = Callable[[Outputs], Mapping[str, np.ndarray]]
-Answer = tuple[Any, int, Outputs]
-T = TypeVar("T")
-U = TypeVar("U")
+UNKNOWN = "unknown"  # where no class is probable enough
 
 
 @dataclass(frozen=True)
@@ -32,17 +27,25 @@ class Prediction:
     """What the network says of a sound.
 
     `probabilities` float32 [classes] is the self-ensemble of Eq. (6) over the branches of
-    `branches`, float32 [classes] each, which are means over segments.
+    `branches`, float32 [classes] each, which are means over segments; all calibrated where the network has
+    temperatures, see `multiview.calibration`. `notes` says what one should know of the sound, a sentence by its word:
+    `silent`, `truncated`.
     """
 
     classes: Sequence[str]
     probabilities: np.ndarray
     branches: Outputs
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def top(self, count: int | None = None, branch: str | None = None) -> list[tuple[str, float]]:
         """The `count` most probable classes (all where None) with their probabilities, the first the most probable."""
         values = self.probabilities if branch is None else self.branches[branch]
         return [(self.classes[i], float(values[i])) for i in np.argsort(-values, kind="stable")[:count]]
+
+    def best(self, threshold: float = 0.0) -> str:
+        """The most probable class, or `unknown` where its probability is below a threshold."""
+        ((name, probability),) = self.top(1)
+        return name if probability >= threshold else UNKNOWN
 
     @property
     def disagreement(self) -> float:
@@ -57,59 +60,6 @@ class Prediction:
             return 0.0
         spread = entropy(rows.mean(axis=0)) - entropy(rows, axis=1).mean()
         return float(np.clip(spread / np.log(len(rows)), 0.0, 1.0))
-
-
-class Batches:
-    """Collects segments of several recordings into full batches for a network.
-
-    Parameters
-    ----------
-    network : callable
-        As in `Predictor`.
-    views : sequence of str
-        The views that it takes.
-    """
-
-    def __init__(self, network: Network, views: Sequence[str]) -> None:
-        self.network, self.views = network, views
-        self._owners: list[tuple[Any, int]] = []  # of the segments that wait: key and start
-        self._parts: list[Outputs] = []  # those segments by view, some at a time
-
-    def add(self, key: Any, excerpt: Excerpt, starts: np.ndarray) -> Iterator[Answer]:
-        """Take segments, and give what the network says of those whose batch is full.
-
-        Parameters
-        ----------
-        key
-            Of the recording; comes back with each of its segments.
-        starts : int64 [segments]
-            First samples in the recording of segments to be cut from the excerpt.
-
-        Yields
-        ------
-        tuple
-            Key and start of a segment, and its probabilities by branch, float32 [classes]; in the order in which the
-            segments came.
-        """
-        for first in range(0, len(starts), BATCH_SIZE):
-            some = starts[first : first + BATCH_SIZE]
-            self._parts.append(cut(excerpt, Segments(np.zeros_like(some), some - excerpt.offset), self.views))
-            self._owners += [(key, int(start)) for start in some]
-            if len(self._owners) >= BATCH_SIZE:
-                yield from self._run(BATCH_SIZE)
-
-    def rest(self) -> Iterator[Answer]:
-        """What the network says of the segments that still wait."""
-        if self._owners:
-            yield from self._run(len(self._owners))
-
-    def _run(self, count: int) -> Iterator[Answer]:
-        rows = {view: np.concatenate([part[view] for part in self._parts]) for view in self.views}
-        owners, self._owners = self._owners[:count], self._owners[count:]
-        self._parts = [{view: values[count:] for view, values in rows.items()}]
-        outputs = self.network({view: values[:count] for view, values in rows.items()})
-        for row, (key, start) in enumerate(owners):
-            yield key, start, {branch: values[row] for branch, values in outputs.items()}
 
 
 class Predictor:
@@ -130,6 +80,8 @@ class Predictor:
     store_views : sequence of str, optional
         The views of the store that the network was trained on, over which its segments are aligned; the paper's four
         by default.
+    calibration : Calibration, optional
+        The temperatures of its answers; as the network gives them where None.
     """
 
     def __init__(
@@ -140,6 +92,7 @@ class Predictor:
         views: Sequence[str],
         weights: dict[str, float],
         store_views: Sequence[str] = (),
+        calibration: Calibration | None = None,
     ) -> None:
         self.network = network
         self.classes = list(classes)
@@ -147,10 +100,20 @@ class Predictor:
         self.views = list(views)
         self.weights = weights
         self.size = geometry(sample_rate, {*views, *store_views})
+        self.calibration = calibration
 
-    def batches(self) -> Batches:
-        """For segments of any recordings, to be cut and put to the network in full batches."""
-        return Batches(self.network, self.views)
+    def answers(self, parts: Iterable[Part]) -> Iterator[Answer]:
+        """What the network says of segments of any recordings, as `batches.answers`."""
+        return answers(self.network, self.views, parts)
+
+    def fused(self, branches: Outputs) -> tuple[np.ndarray, Outputs]:
+        """Eq. (6) of what the branches say, [..., classes] each, and what they say, both calibrated."""
+        ensemble = self_ensemble(branches, self.weights)
+        if self.calibration is None:
+            return ensemble, branches
+        temperatures = self.calibration.branches
+        calibrated = {branch: tempered(values, temperatures[branch]) for branch, values in branches.items()}
+        return tempered(ensemble, self.calibration.self_ensemble), calibrated
 
     def predict(self, waveform: np.ndarray, sample_rate: int) -> Prediction:
         """Classes of a sound, averaged over S segments of S seconds as at test, and fused by Eq. (6).
@@ -169,69 +132,77 @@ class Predictor:
             If the waveform is of another shape, empty, longer across than along, of an absurd rate, or
             holds NaN, infinite or absurdly large samples.
         """
-        mono = to_rate(mono_waveform(waveform, sample_rate), sample_rate, self.sample_rate)
-        (prediction,) = self._predict_all([mono])
+        mono = mono_waveform(waveform, sample_rate)
+        (prediction,) = self._predict_all([of_waveform(mono, sample_rate, self.sample_rate)])
         assert isinstance(prediction, Prediction)  # a waveform gives no other
         return prediction
 
     def predict_files(self, paths: Iterable[str | Path]) -> Iterator[Prediction | AudioError]:
-        """As `predict`, for each of some sound files of any rate and number of channels, in their order.
+        """As `predict`, for each of some sound files of any rate, number of channels and length, in their order.
 
         A file that cannot be read gives its error instead. The network works on full batches, whatever the clips'
-        lengths, while the next files are read.
+        lengths, while the next files are read; memory grows with neither their number nor their length.
         """
 
-        def read(path: str | Path) -> np.ndarray | AudioError:
+        def read(path: str | Path) -> Heard | AudioError:
             try:
-                return to_rate(*decode(path), self.sample_rate)
+                return hear(path, self.sample_rate)
             except AudioError as error:
                 return error
 
-        return self._predict_all(ahead(read, paths))
+        return self._predict_all(map(read, paths))
 
-    def _predict_all(self, waveforms: Iterable[np.ndarray | AudioError]) -> Iterator[Prediction | AudioError]:
-        """The prediction for each waveform at the model's rate; errors are passed on in their places."""
-        batches, waiting = self.batches(), deque[_Waiting | AudioError]()
-        for waveform in waveforms:
-            if isinstance(waveform, AudioError):
-                waiting.append(waveform)
-            else:
-                starts = test_starts(len(waveform), self.size)
-                sound = _Waiting(len(starts))
-                waiting.append(sound)
-                for excerpt in excerpts([waveform], self.size, self.views):
-                    here = starts[(excerpt.begin <= starts) & (starts < excerpt.end)]
-                    _deliver(batches.add(sound, excerpt, here))
-                    yield from self._finished(waiting)
+    def _predict_all(self, sounds: Iterable[Heard | AudioError]) -> Iterator[Prediction | AudioError]:
+        """The prediction for each sound, in their order; errors are passed on in their places."""
+        waiting = deque[_Mean]()  # filled by the thread that reads
+        for mean, _, outputs in self.answers(self._parts(sounds, waiting)):
+            mean.add(outputs)
             yield from self._finished(waiting)
-        _deliver(batches.rest())
         yield from self._finished(waiting)
 
-    def _finished(self, waiting: deque[_Waiting | AudioError]) -> Iterator[Prediction | AudioError]:
-        """Take from the left what needs to wait no longer."""
-        while waiting:
-            first = waiting[0]
-            if isinstance(first, _Waiting) and len(first.outputs) < first.segments:
-                return
-            waiting.popleft()
-            yield self._mean(first.outputs) if isinstance(first, _Waiting) else first
+    def _parts(self, sounds: Iterable[Heard | AudioError], waiting: deque[_Mean]) -> Iterator[Part]:
+        """Where to cut the test segments of each sound; every sound is put into `waiting` first."""
+        for sound in sounds:
+            if isinstance(sound, AudioError):
+                waiting.append(_Mean(0, {}, error=sound))
+                continue
+            starts = test_starts(sound.samples, self.size)
+            mean = _Mean(len(starts), sound.notes)
+            waiting.append(mean)
+            try:
+                for excerpt in excerpts(sound.pieces(), self.size, self.views):
+                    yield mean, excerpt, starts[(excerpt.begin <= starts) & (starts < excerpt.end)]
+            except AudioError as error:  # changed since its length was taken
+                mean.error = error
 
-    def _mean(self, segments: Sequence[Outputs]) -> Prediction:
-        branches = {branch: np.mean([each[branch] for each in segments], axis=0) for branch in segments[0]}
-        return Prediction(self.classes, self_ensemble(branches, self.weights), branches)
+    def _finished(self, waiting: deque[_Mean]) -> Iterator[Prediction | AudioError]:
+        """Take from the left what needs to wait no longer."""
+        while waiting and waiting[0].finished:
+            mean = waiting.popleft()
+            yield mean.error or Prediction(self.classes, *self.fused(mean.branches()), mean.notes)
 
 
 @dataclass(eq=False)
-class _Waiting:
-    """A sound some of whose segments are not answered yet."""
+class _Mean:
+    """The running mean over the segments of a sound."""
 
     segments: int
-    outputs: list[Outputs] = field(default_factory=list)
+    notes: Mapping[str, str]
+    error: AudioError | None = None
+    count: int = 0
+    sums: dict[str, np.ndarray] = field(default_factory=dict)
 
+    def add(self, outputs: Outputs) -> None:
+        for branch, values in outputs.items():
+            self.sums[branch] = self.sums.get(branch, 0.0) + values.astype(np.float64)
+        self.count += 1
 
-def _deliver(answers: Iterable[Answer]) -> None:
-    for sound, _, outputs in answers:
-        sound.outputs.append(outputs)
+    @property
+    def finished(self) -> bool:
+        return self.error is not None or self.count == self.segments
+
+    def branches(self) -> Outputs:
+        return {branch: (values / self.count).astype(np.float32) for branch, values in self.sums.items()}
 
 
 def mono_waveform(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -264,14 +235,3 @@ def mono_waveform(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     except AudioError as error:
         raise InputError(f"expected samples in [-1, 1] and their rate, found {error}") from error
     return waveform.mean(axis=1) if waveform.ndim == 2 else waveform
-
-
-def ahead(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-    """`function` of each item in order, computed in a thread a few items before it is asked for."""
-    items = iter(items)
-    with ThreadPoolExecutor(1) as pool:
-        futures = deque(pool.submit(function, item) for item in itertools.islice(items, READ_AHEAD))
-        while futures:
-            result = futures.popleft().result()
-            futures.extend(pool.submit(function, item) for item in itertools.islice(items, 1))
-            yield result

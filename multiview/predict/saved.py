@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from multiview.calibration import Calibration
 from multiview.experiment.run import Run
-from multiview.predict.predictor import Network, Outputs, Predictor
+from multiview.predict import light
+from multiview.predict.batches import Network, Outputs
+from multiview.predict.predictor import Predictor
 from multiview.support import plugins
 from multiview.support.errors import InputError
 from multiview.support.files import read_json
+from multiview.support.lean import quiet
 from multiview.systems import find_system
 from multiview.views import paper_views
 
@@ -19,13 +23,16 @@ if TYPE_CHECKING:
 VIEWS_SIGNATURE = "views"  # of exports: takes views of segments, gives branches
 
 
-def load(path: str | Path) -> Predictor:
+def load(path: str | Path, calibrated: bool = True) -> Predictor:
     """The network of a run or of an export, ready for sounds.
 
     Parameters
     ----------
     path : path
         A run directory; or the directory of an export, of which the newest version is taken, or one version of it.
+    calibrated : bool
+        Whether its answers are at the temperatures that were fitted on the validation clips, if it has any; those made
+        before there were temperatures have none. Otherwise they are as the network gives them.
 
     Raises
     ------
@@ -35,18 +42,45 @@ def load(path: str | Path) -> Predictor:
     path = Path(path)
     if (path / "run.json").is_file():
         run = Run(path)
-        return of_run(run, run.load_model())
-    if (export := Export.find(path)) is None:
+        predictor = of_run(run, run.load_model())
+    elif export := Export.find(path):
+        predictor = export.load()
+    else:
         raise InputError(f"expected a run or an export, found none at {path}; check the path")
-    return export.load()
+    if not calibrated:
+        predictor.calibration = None
+    return predictor
 
 
 def of_run(run: Run, model: BlendedModel) -> Predictor:
     """The kept model of a run, ready for sounds."""
-    store, weights = run.read()["store"], model.weights_by_branch()
+    store = run.read()["store"]
     return Predictor(
-        model.predict_on_batch, store["classes"], store["sample_rate"], list(model.input), weights, store_views(run)
+        _traced(model),
+        store["classes"],
+        store["sample_rate"],
+        list(model.input),
+        model.weights_by_branch(),
+        store_views(run),
+        run.calibration(),
     )
+
+
+def _traced(model: BlendedModel) -> Network:
+    """The model as a function of batches of any size.
+
+    Not `predict_on_batch` on TensorFlow, which makes a graph for the first size of batch that it meets, and, a second
+    and more, another one for the next.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return model.predict_on_batch
+    import tensorflow as tf
+
+    batch = {view: tf.TensorSpec([None, *each.shape[1:]], tf.float32) for view, each in model.input.items()}
+    graph = tf.function(lambda views: model(views, training=False), input_signature=[batch], autograph=False)
+    return lambda views: {branch: values.numpy() for branch, values in graph(views).items()}
 
 
 def store_views(run: Run) -> tuple[str, ...]:
@@ -106,6 +140,7 @@ class Export:
                 record["weights"],
                 # Exports made before do not have it, and were of the paper's views.
                 record.get("store_views", ()),
+                Calibration.of_record(record.get("calibration")),
             )
         except Exception as error:  # of any kind, where files are damaged
             raise self._damaged(error) from error
@@ -116,8 +151,14 @@ class Export:
 
 
 def _network(path: Path, branches: tuple[str, ...]) -> Network:
-    """The branches that an export gives for views of segments."""
-    import tensorflow as tf
+    """The branches that an export gives for views of segments.
+
+    Those made before, and those of networks that LiteRT does not run, have a SavedModel alone.
+    """
+    if (path / light.FILE).is_file():
+        return light.light_network(path / light.FILE, branches)
+    with quiet():
+        import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))  # kept, as it owns the variables
     loaded.signatures[VIEWS_SIGNATURE]

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from multiview.audio import opened, stream
-from multiview.evaluation import self_ensemble
-from multiview.predict.predictor import Answer, Predictor
+from multiview.audio import stream
+from multiview.predict.batches import Part
+from multiview.predict.predictor import Predictor
+from multiview.predict.sounds import opened_file, stated_seconds
 from multiview.support.errors import InputError
 from multiview.support.files import replacing
 from multiview.views import BANDS, MEL, RAW, Excerpt, excerpts
 from multiview.views.spectrogram import mel_frequencies
 
 if TYPE_CHECKING:
-    import soundfile
     from matplotlib.axes import Axes
 
 COLUMNS = 1000  # of the picture, at least, where the recording is long enough
@@ -67,7 +67,7 @@ def timeline(predictor: Predictor, recording: Path, directory: Path, hop_seconds
     """Write `timeline.csv` and `timeline.png` of a recording into `directory`.
 
     The table has a row a hop: first and last second of a segment of 1.5 s, and the probability of each class in it by
-    Eq. (6). Memory does not grow with the length of the recording.
+    Eq. (6), calibrated like a sound of that length. Memory does not grow with the length of the recording.
 
     Parameters
     ----------
@@ -89,17 +89,18 @@ def timeline(predictor: Predictor, recording: Path, directory: Path, hop_seconds
         raise InputError(f"expected --hop of one sample to a day, found {hop_seconds:g} s")
     spectrogram, answers = Strip(BANDS), Strip(len(predictor.classes))
     with (
-        opened(recording) as file,
+        opened_file(recording) as file,
         replacing(directory / "timeline.csv") as temporary,
         temporary.open("w", newline="", encoding="utf-8") as table,
-        tqdm(total=_seconds(file), unit="s", unit_scale=True, desc=name, disable=None) as bar,
+        tqdm(total=stated_seconds(file), unit="s", unit_scale=True, desc=name, disable=None) as bar,
     ):
         rows = csv.writer(table)
         rows.writerow(["start_seconds", "end_seconds", *predictor.classes])
         # The picture's view, too, where the network does not take it.
         pieces = excerpts(stream(file, rate), predictor.size, sorted({*predictor.views, MEL.name}))
-        for _, start, outputs in _answers(predictor, pieces, hop, spectrogram):
-            probabilities = self_ensemble(outputs, predictor.weights)
+        parts = _parts(pieces, hop, spectrogram, MEL.grid(rate).hop)
+        for _, start, outputs in predictor.answers(parts):
+            probabilities, _ = predictor.fused(outputs)
             answers.add(probabilities[np.newaxis])
             times = (start / rate, (start + RAW.grid(rate).segment) / rate)
             rows.writerow([*(f"{time:.3f}" for time in times), *(f"{value:.5f}" for value in probabilities)])
@@ -108,20 +109,12 @@ def timeline(predictor: Predictor, recording: Path, directory: Path, hop_seconds
         draw(directory / "timeline.png", name, predictor, spectrogram, answers, hop)
 
 
-def _answers(predictor: Predictor, pieces: Iterable[Excerpt], hop: int, spectrogram: Strip) -> Iterator[Answer]:
-    """What the network says of a segment every `hop` samples; the mel frames that go by are added to a strip."""
-    batches, mel_hop = predictor.batches(), MEL.grid(predictor.sample_rate).hop
+def _parts(pieces: Iterable[Excerpt], hop: int, spectrogram: Strip, mel_hop: int) -> Iterator[Part]:
+    """A segment every `hop` samples; the mel frames that go by are added to a strip."""
     for excerpt in pieces:
         first, last = ((sample - excerpt.offset) // mel_hop for sample in (excerpt.begin, excerpt.end))
         spectrogram.add(excerpt.values[MEL.name][first : None if excerpt.final else last])
-        yield from batches.add(None, excerpt, np.arange(-(-excerpt.begin // hop) * hop, excerpt.end, hop))
-    yield from batches.rest()
-
-
-def _seconds(file: soundfile.SoundFile) -> float | None:
-    """Length that a header states; None where it states none."""
-    seconds = file.frames / file.samplerate
-    return seconds if 0 < seconds < 1e7 else None
+        yield None, excerpt, np.arange(-(-excerpt.begin // hop) * hop, excerpt.end, hop)
 
 
 def draw(path: Path, title: str, predictor: Predictor, spectrogram: Strip, answers: Strip, hop: int) -> None:

@@ -31,6 +31,8 @@ def exit_status(program: str, command: Callable[[], int | None]) -> int:
         return command() or 0
     except InputError as error:
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+    except ModuleNotFoundError as error:  # where only what `predict` needs is installed
+        print(f"{program}: error: expected the package {error.name}, found none; say pip install .", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{program}: interrupted; the same command continues", file=sys.stderr)
         return 130

@@ -1,0 +1,145 @@
+"""Sound files as prediction takes them: of any length in constant memory, with what a user should know about them."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from multiview.audio import BLOCK, AudioError, mono_blocks, opened, stream, to_rate
+
+if TYPE_CHECKING:
+    import soundfile
+
+HELD_SECONDS = 120  # a longer recording is read twice: its length decides where its segments start
+SILENT_DBFS = -60.0  # a sound whose peak is below
+MISSING_SECONDS = 0.1  # codecs round lengths by less
+MAX_STATED_SECONDS = 1e7
+UNKNOWN_BYTES = 2**31 - 2**16  # from here on stands for a length that who wrote the header did not know
+_CUT = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A sound whose length is known.
+
+    Parameters
+    ----------
+    samples : int
+        At the model's rate.
+    pieces : callable
+        Gives the waveform at that rate from the start, float32 [samples] a piece.
+    notes : dict
+        What a user should know, a sentence by its word: `silent`, `truncated`.
+    """
+
+    samples: int
+    pieces: Callable[[], Iterable[np.ndarray]]
+    notes: dict[str, str]
+
+
+def of_waveform(waveform: np.ndarray, rate: int, sample_rate: int) -> Heard:
+    """A mono waveform, float32 [samples], at `rate` Hz, to be answered at `sample_rate` Hz."""
+    return _held(to_rate(waveform, rate, sample_rate), _silence(float(np.abs(waveform).max())))
+
+
+def hear(path: str | Path, sample_rate: int) -> Heard:
+    """A sound file, to be answered at `sample_rate` Hz. It is read to its end, but only what is short is kept.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be read to its end, or is no file.
+    """
+    blocks, read, peak = [], 0, 0.0
+    with opened_file(path) as file:
+        rate, stated = file.samplerate, stated_seconds(file)
+        for block in mono_blocks(file):
+            read, peak = read + len(block), max(peak, float(np.abs(block).max()))
+            if read <= HELD_SECONDS * rate:
+                blocks.append(block)
+            else:
+                blocks.clear()
+    notes = _silence(peak)
+    if stated is not None and stated - read / rate > MISSING_SECONDS:
+        notes["truncated"] = f"it ends after {read / rate:.1f} of {stated:.1f} seconds"
+    if blocks:
+        return _held(to_rate(np.concatenate(blocks), rate, sample_rate), notes)
+    samples = -(-read * sample_rate // rate)  # as `to_rate` has it
+    return Heard(samples, lambda: _from_disk(path, sample_rate, samples), notes)
+
+
+def _held(waveform: np.ndarray, notes: dict[str, str]) -> Heard:
+    blocks = [waveform[begin : begin + BLOCK] for begin in range(0, len(waveform), BLOCK)]
+    return Heard(len(waveform), lambda: blocks, notes)
+
+
+def _silence(peak: float) -> dict[str, str]:
+    """A note where the largest sample, as a share of full scale, is next to nothing."""
+    silent = peak < 10 ** (SILENT_DBFS / 20)
+    return {"silent": f"its peak is below {SILENT_DBFS:g} dB of full scale"} if silent else {}
+
+
+def _from_disk(path: str | Path, sample_rate: int, samples: int) -> Iterator[np.ndarray]:
+    """The waveform of a file, so many samples of it: a resampler that streams may round otherwise."""
+    with opened_file(path) as file:
+        for piece in stream(file, sample_rate):
+            yield piece[:samples]
+            samples -= min(samples, len(piece))
+    if samples:
+        yield np.zeros(samples, np.float32)
+
+
+def opened_file(path: str | Path) -> AbstractContextManager[soundfile.SoundFile]:
+    """`multiview.audio.opened` of what is a file and may be read.
+
+    Raises
+    ------
+    AudioError
+        As there; and for folders, pipes, devices, and paths that the system does not take or let be read.
+    """
+    check_place(path)
+    return opened(path)
+
+
+def check_place(path: str | Path) -> None:
+    """Refuse what is no file that may be read, without waiting for it.
+
+    Raises
+    ------
+    AudioError
+        That says why.
+    """
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            with os.scandir(path):
+                raise AudioError("a folder without sound files")
+        if not stat.S_ISREG(mode):
+            raise AudioError("a pipe or device and no file; give it as standard input, - < PATH")
+        with open(path, "rb"):
+            return
+    except FileNotFoundError as error:
+        raise AudioError("no such file") from error
+    except (OSError, ValueError) as error:
+        raise AudioError(f"unreadable ({getattr(error, 'strerror', None) or error})") from error
+
+
+def stated_seconds(file: soundfile.SoundFile) -> float | None:
+    """Length of a sound that its header states; None where it states none.
+
+    libsndfile has the length that there is in place of the stated one for formats without compression, and says so in
+    its log.
+    """
+    frames: float = file.frames
+    if (found := _CUT.search(getattr(file, "extra_info", ""))) and int(found[1]) < UNKNOWN_BYTES:
+        frames *= int(found[1]) / max(1, int(found[2]))
+    seconds = frames / file.samplerate
+    return seconds if 0 < seconds < MAX_STATED_SECONDS else None
