@@ -8,10 +8,6 @@ from setuptools import find_packages, setup
 LINES = Path(__file__).with_name("requirements-predict.txt").read_text(encoding="utf-8").splitlines()
 PREDICT = [line for line in LINES if not line.startswith("#")]
 
-# Of these alone `multiview predict` answers with an export; see docs/serving.md.
-LINES = Path(__file__).with_name("requirements-predict.txt").read_text(encoding="utf-8").splitlines()
-PREDICT = [line for line in LINES if not line.startswith("#")]
-
 setup(
     name="multiview-audio",
     version="0.1.0",
