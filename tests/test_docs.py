@@ -177,10 +177,11 @@ def test_every_command_line_is_understood(
         assert program in OTHERS
 
 
-# A network learns for one epoch, a grid is one system on one fold: whatever else a command says is as printed.
+# A network learns for one epoch, a grid is one system on one fold, no page is served: whatever else is said is as printed.
 SHORT = """#!/bin/sh
 case $1 in
   train) exec {program} "$@" --epochs 1 ;;
+  app) exec {program} "$@" --help ;;
   reproduce) exec {program} "$@" --epochs 1 --systems mel --folds 1 ;;
   *) exec {program} "$@" ;;
 esac
