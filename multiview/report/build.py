@@ -9,6 +9,7 @@ import pandas as pd
 
 from multiview.experiment.results import Results, collect, correct
 from multiview.report.ablations import ablation_section, views_left_out_section
+from multiview.report.calibration import calibration_section
 from multiview.report.claims import claims_section
 from multiview.report.figures import FIGURES
 from multiview.report.page import render
@@ -49,7 +50,13 @@ def build(directory: str | PathLike[str]) -> pd.DataFrame:
 def make_sections(results: Results) -> list[Section]:
     """The parts of the report for which there are results, in order."""
     ablations = [ablation_section(results), views_left_out_section(results)] if results.ablations else []
-    every = [table_3_section(results), claims_section(correct(results.rows)), *ablations, classes_section(results)]
+    every = [
+        table_3_section(results),
+        claims_section(correct(results.rows)),
+        *ablations,
+        classes_section(results),
+        calibration_section(results),
+    ]
     return [section for section in every if section]
 
 

@@ -15,6 +15,7 @@ from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 from multiview.experiment.results import Results, branches_of
 from multiview.experiment.run import Run
 from multiview.history import column
+from multiview.report.calibration import reliability_diagram
 from multiview.report.tables import class_accuracies
 from multiview.support import plots  # noqa: F401  before anything is drawn
 from multiview.support.registry import Registry
@@ -203,3 +204,10 @@ FIGURES.register(
 FIGURES.register(Figure("ablations", "Weights of the branches in each ablation", ablated_weights, _has_ablations))
 FIGURES.register(Figure("confusion", "Confusion matrix", confusion))
 FIGURES.register(Figure("per_class", "Accuracy by class and system", per_class, _has_common_folds))
+FIGURES.register(
+    Figure(
+        "reliability",
+        "Reliability: how often the most probable class is right, by its probability, before and after temperature",
+        reliability_diagram,
+    )
+)
