@@ -44,7 +44,7 @@ def test_the_temperature_of_the_labels_is_found(rng: np.random.Generator, temper
 
 
 def test_at_a_temperature_by_hand() -> None:
-    """Powers 1 / T of the probabilities, as shares: at T = 2 of (0.64, 0.36) the roots 0.8 and 0.6; nothing at T = 1."""
+    """Powers 1 / T of the probabilities, as shares: at T = 2 of (0.64, 0.36) the roots 0.8 and 0.6."""
     values = np.array([[0.64, 0.36, 0.0]], np.float32)
     np.testing.assert_allclose(tempered(values, 2.0), [[0.8 / 1.4, 0.6 / 1.4, 0]], atol=1e-6)
     np.testing.assert_array_equal(tempered(values, 1.0), values)
@@ -160,7 +160,7 @@ def changed(run: Run, folder: Path, change: Callable[[dict], object]) -> Run:
 
 
 def test_run_made_before(tiny_trained: Run, clips: list[Path], tmp_path: Path) -> None:
-    """Answers as they were; and `evaluate` gives it the temperatures, the same as training does, and changes no more."""
+    """Answers as they were; `evaluate` gives it the temperatures, the same as training does, and changes no more."""
     record = tiny_trained.read()
     record["store"]["path"] = str(tiny_trained.store().path)
     old = changed(tiny_trained, tmp_path, lambda found: (found.clear(), found.update(record), found.pop("calibration")))
@@ -174,7 +174,8 @@ def test_run_made_before(tiny_trained: Run, clips: list[Path], tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "bad", [[], 1, {"branches": {}}, {"branches": [], "self_ensemble": 1}, {"branches": {"mel": -1}, "self_ensemble": 1},
+    "bad", [[], 1, {"branches": {}},
+            {"branches": [], "self_ensemble": 1}, {"branches": {"mel": -1}, "self_ensemble": 1},
             {"branches": {"mel": float("nan")}, "self_ensemble": 1}, {"branches": {}, "self_ensemble": "hot"},
             {"branches": {"mel": None}, "self_ensemble": 1}],
 )  # fmt: skip

@@ -155,7 +155,7 @@ def nobody() -> Iterator[None]:
 
 
 def test_bad_paths_name_themselves(mel_meter: Predictor, clips: list[Path], capsys: pytest.CaptureFixture) -> None:
-    """No permission, 300 characters, a pipe that nobody writes to, folders that may not be read: the rest is answered."""
+    """No permission, 300 characters, a pipe without a writer, folders that may not be read: the rest is answered."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
