@@ -21,6 +21,7 @@ from multiview.experiment.predictions import Predictions
 from multiview.experiment.results import collect
 from multiview.experiment.run import Run
 from multiview.export.service import Service, in_float32
+from multiview.predict.saved import of_run
 from multiview.report import report
 from multiview.report.calibration import calibrated_rows
 from multiview.segments import Segments, cut, test_segments
@@ -129,24 +130,26 @@ def test_run_and_server_agree(tiny_trained: Run, exported: Path, rng: np.random.
 
 def test_temperatures_in_the_graph(tiny_trained: Run, rng: np.random.Generator) -> None:
     """Of clips, at temperatures that move probabilities far; segments of views stay as the network gives them."""
-    live, strong = multiview.load(tiny_trained.path), Calibration({"mel": 0.2, "raw": 5.0, "cqt": 1.0}, 0.125)
-    branches = {branch: strong.branches.get(branch, 0.5) for branch in live.weights}
-    live.calibration = Calibration(branches, strong.self_ensemble)
-    network = in_float32(tiny_trained.load_model(), tiny_trained.system(), 22050, tiny_trained.settings())
+    model = tiny_trained.load_model()
+    for branch in model.branches:  # larger weights, so that it is sure of something
+        model.get_layer(f"{branch}_fc3").kernel.assign(1000 * model.get_layer(f"{branch}_fc3").kernel)
+    live, branches = of_run(tiny_trained, model), dict.fromkeys(model.branches, 0.5) | {"mel": 3.0, "cqt": 1.0}
+    live.calibration = Calibration(branches, 0.4)
+    network = in_float32(model, tiny_trained.system(), 22050, tiny_trained.settings())
     signatures = Service(network, live.classes, live.size, live.calibration).signatures()
     waveform = (0.1 * rng.standard_normal(2 * 22050)).astype(np.float32)
     answer = signatures["serving_default"](waveforms=tf.constant(waveform[np.newaxis]))
     told = live.predict(waveform, 22050)
-    np.testing.assert_allclose(answer["class_probabilities"].numpy()[0], told.probabilities, atol=1e-4)
+    np.testing.assert_allclose(answer["class_probabilities"].numpy()[0], told.probabilities, atol=3e-3)
     for branch, values in told.branches.items():
-        np.testing.assert_allclose(answer[branch].numpy()[0], values, atol=1e-4)
+        np.testing.assert_allclose(answer[branch].numpy()[0], values, atol=3e-3)
     live.calibration = None
-    assert np.abs(live.predict(waveform, 22050).branches["mel"] - told.branches["mel"]).max() > 1e-3
+    assert np.abs(live.predict(waveform, 22050).branches["mel"] - told.branches["mel"]).max() > 0.01
     start = np.zeros(1, np.int64)
     segments = cut(next(excerpts([waveform], live.size, live.views)), Segments(start, start), live.views)
     answer = signatures["views"](**{view: tf.constant(values[..., 0]) for view, values in segments.items()})
     for branch, values in live.network(segments).items():
-        np.testing.assert_allclose(answer[branch].numpy(), values, atol=1e-5)
+        np.testing.assert_allclose(answer[branch].numpy(), values, atol=1e-3)
 
 
 def changed(run: Run, folder: Path, change: Callable[[dict], object]) -> Run:
