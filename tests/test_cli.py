@@ -65,7 +65,7 @@ def test_predict_prints_the_top_classes(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(path) and len(lines) == 3
     assert lines[1].split()[1] == max(stored, key=stored.get)
-    assert run("predict", trained.path, path, "--json", "--top", 3) == 0
+    assert run("predict", trained.path, path, "--json", "--top", 3, "--raw-probabilities") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["file"] == str(path)
     assert answer["classes"] == pytest.approx(stored, abs=1e-5)

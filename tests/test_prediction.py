@@ -93,7 +93,7 @@ def test_clips_do_not_see_each_other(seconds: list[float]) -> None:
     """Batches run across clips; every clip gets the mean over its own segments, whatever lies beside it."""
 
     def network(segments: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        assert 0 < len(segments["raw"]) <= 64
+        assert 0 < len(segments["raw"]) <= 32
         return {"raw": segments["raw"].mean(axis=(1, 2))[:, np.newaxis]}
 
     predictor = Predictor(network, ["mean"], RATE, ["raw"], {"raw": 1.0})
@@ -108,7 +108,7 @@ def test_clips_do_not_see_each_other(seconds: list[float]) -> None:
 
 
 def test_full_batches_in_order_and_errors_in_their_places(tmp_path: Path) -> None:
-    """Clips of 50, 30, 3 and 60 segments with unreadable ones around: batches of 64, 64 and the rest."""
+    """Clips of 50, 30, 3 and 60 segments with unreadable ones around: batches of 32 and the rest."""
     batches, paths = [], []
 
     def network(segments: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -120,7 +120,7 @@ def test_full_batches_in_order_and_errors_in_their_places(tmp_path: Path) -> Non
         if seconds:
             soundfile.write(paths[-1], np.full(seconds * RATE, n / 16), RATE)
     answers = list(Predictor(network, ["mean"], RATE, ["raw"], {"raw": 1.0}).predict_files(paths))
-    assert batches == [64, 64, 15] and len(answers) == len(paths)
+    assert batches == [32, 32, 32, 32, 15] and len(answers) == len(paths)
     for n, answer in enumerate(answers):
         if n in (0, 3, 4, 7):
             assert isinstance(answer, AudioError) and "no such file" in str(answer)
@@ -186,6 +186,51 @@ def test_long_recordings_in_parts(rng: np.random.Generator) -> None:
                     excerpt.values[view][here : here + length], whole[view][there : there + length], atol=0.02
                 )
     assert excerpt.final and next_begin == size.last_start(len(waveform)) + 1
+
+
+# Prints the peak in MiB after a short file and after a long one, with nothing in the network's place.
+MEMORY = """
+import sys
+from multiview.predict import Predictor
+from multiview.views import paper_views
+from tests.helpers.c_api import peak_memory
+
+network = lambda segments: {"raw": segments["raw"].mean(axis=1)}
+predictor = Predictor(network, ["mean"], 22050, paper_views(), {"raw": 1.0})
+for path in sys.argv[1:]:
+    (answer,) = predictor.predict_files([path])
+    assert "silent" in answer.notes, answer
+    print(peak_memory())
+"""
+
+
+def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
+    """Four minutes and forty: the waveform would take 200 MiB more, its views 250, and its segments 450."""
+    paths = [tmp_path / f"{minutes}.flac" for minutes in (4, 40)]
+    for path, minutes in zip(paths, (4, 40), strict=True):
+        with soundfile.SoundFile(path, "w", RATE, 1, format="FLAC") as file:
+            for _ in range(minutes):
+                file.write(np.zeros(60 * RATE, np.int16))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", MEMORY, *map(str, paths)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    short, long = map(float, done.stdout.split())
+    assert long - short < 60
+
+
+def test_long_files_are_answered_like_the_whole(tmp_path: Path, mel_meter: Predictor, rng: np.random.Generator) -> None:
+    """Three minutes at another rate, streamed, against the mean over the test segments of the whole waveform."""
+    seconds, rate = 183.7, 16000
+    sound = (0.1 * rng.standard_normal(round(seconds * rate))) * np.linspace(0.01, 1, round(seconds * rate))
+    soundfile.write(tmp_path / "long.wav", sound, rate, subtype="FLOAT")
+    (found,) = mel_meter.predict_files([tmp_path / "long.wav"])
+    waveform = read_audio(tmp_path / "long.wav", RATE)
+    mel, starts = extract(waveform, RATE)["mel"], test_starts(len(waveform), geometry(RATE))
+    assert len(starts) == 184
+    levels = [mel[start // 441 :][:75].mean() / -100 for start in starts]
+    np.testing.assert_allclose(found.probabilities[0], np.mean(levels), atol=1e-4)
+    whole = mel_meter.predict(sound, rate)
+    np.testing.assert_allclose(found.probabilities, whole.probabilities, atol=1e-4)
 
 
 @pytest.mark.parametrize(("rate", "suffix"), [(22050, "wav"), (48000, "flac"), (11025, "ogg")])

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from multiview.evaluation import BATCH_SIZE
 from multiview.segments import Segments, cut
 from multiview.views import Excerpt
 
+BATCH_SIZE = 32  # as fast on a CPU as twice as many, in half the memory
 READ_AHEAD = 2  # batches that wait for the network
 Outputs = dict[str, np.ndarray]
 Network = Callable[[Outputs], Mapping[str, np.ndarray]]

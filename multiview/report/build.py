@@ -9,6 +9,7 @@ import pandas as pd
 
 from multiview.experiment.results import Results, collect, correct
 from multiview.report.ablations import ablation_section, views_left_out_section
+from multiview.report.calibration import calibration_section
 from multiview.report.claims import claims_section
 from multiview.report.classes import classes_section, confused_section
 from multiview.report.figures import FIGURES, Figure
@@ -58,6 +59,7 @@ def make_sections(results: Results) -> list[Section]:
         *ablations,
         classes_section(results),
         confused_section(results),
+        calibration_section(results),
     ]
     return [section for section in every if section]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure as Picture
 
 from multiview.experiment.results import Results
+from multiview.report.calibration import reliability_diagram
 from multiview.report.class_figures import confusion_matrix, few_classes, per_class
 from multiview.report.classes import common_folds, confusion
 from multiview.report.curves import (
@@ -104,6 +105,14 @@ for _figure in (
         lambda results: f"Accuracy by class and system, the test clips of {folds_said(common_folds(results))}",
         per_class,
         _has_common_folds,
+    ),
+    Figure(
+        "reliability",
+        lambda results: (
+            "Reliability: how often the most probable class is right, by its probability, before and after temperature, "
+            f"{folds_of_systems(results)}"
+        ),
+        reliability_diagram,
     ),
 ):
     FIGURES.register(_figure)

@@ -1,0 +1,126 @@
+"""How well probabilities say how often they are right: expected calibration error and reliability on the test clips."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from multiview.calibration import BINS, Reliability, reliability, tempered
+from multiview.evaluation import cross_entropy
+from multiview.experiment.results import Results
+from multiview.report.section import Section
+from multiview.systems import label
+
+COLUMNS = 4  # of panels
+LARGEST = 150  # area of the marker of the fullest bin, in square points
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A row of Table 3 over the test clips of all its folds: as the networks give it, and at their temperatures.
+
+    `temperatures` has one a fold; it is empty, and `after` None, where a fold has none: late fusion, which no
+    temperature was fitted for, and runs that were made before there were any.
+    """
+
+    temperatures: tuple[float, ...]
+    before: Reliability
+    after: Reliability | None
+    loss_before: float  # Eq. (1) of clips
+    loss_after: float
+
+
+def calibrated_rows(results: Results) -> dict[str, Calibrated]:
+    """Every row of Table 3."""
+    found = {}
+    for row, folds in results.rows.items():
+        labels = np.concatenate([each.labels for each in folds.values()])
+        before = [each.probabilities[row] for each in folds.values()]
+        known = [each for fold in folds if (each := _temperature(results, row, fold))]
+        after = [tempered(*each) for each in zip(before, known, strict=False)]
+        every, told = np.concatenate(before), np.concatenate(after) if len(known) == len(folds) else None
+        found[row] = Calibrated(
+            temperatures=() if told is None else tuple(known),
+            before=reliability(every, labels),
+            after=None if told is None else reliability(told, labels),
+            loss_before=cross_entropy(every, labels),
+            loss_after=math.nan if told is None else cross_entropy(told, labels),
+        )
+    return found
+
+
+def _temperature(results: Results, row: str, fold: int) -> float | None:
+    """The temperature of a row, from the run of the fold that it follows from; None where there is none."""
+    for name, runs in results.runs.items():
+        system = results.system(name)
+        if row in (name, system.ensemble) and (found := runs[fold].calibration()):
+            return found.self_ensemble if row == system.ensemble else found.branches[system.scored]
+    return None
+
+
+def calibration_section(results: Results) -> Section:
+    """Expected calibration error before and after temperature."""
+    cells, data = [], []
+    for row, each in calibrated_rows(results).items():
+        after, clips = each.after.error if each.after else math.nan, int(each.before.clips.sum())
+        cells.append(
+            {
+                "system": label(row),
+                "clips": str(clips),
+                "error, %": f"{100 * each.before.error:.2f}",
+                "at its temperature, %": f"{100 * after:.2f}" if each.after else "",
+                "loss": f"{each.loss_before:.3f}",
+                "at its temperature": f"{each.loss_after:.3f}" if each.after else "",
+                "temperature by fold": ", ".join(f"{temperature:.2f}" for temperature in each.temperatures),
+            }
+        )
+        data.append({"system": row, "clips": clips, "ece": each.before.error, "ece_calibrated": after,
+                     "loss": each.loss_before, "loss_calibrated": each.loss_after})  # fmt: skip
+    note = (
+        "Expected calibration error: how far the probability of the most probable class is from the share of clips on "
+        f"which it is right, over {BINS} bins, the test clips of all folds. The temperatures were fitted on the "
+        "validation clips for the least loss, the mean of -log of the probability of the true class, in which a few "
+        "sure mistakes weigh much; they change no accuracy. `multiview predict` applies them."
+    )
+    return Section("Calibration", pd.DataFrame(cells), (note,), file="calibration", data=pd.DataFrame(data))
+
+
+def reliability_diagram(results: Results) -> Figure:
+    """Accuracy over probability, a panel a row of Table 3; the area of a marker is its share of the clips."""
+    rows = calibrated_rows(results)
+    columns = min(COLUMNS, len(rows))
+    lines = -(-len(rows) // columns)
+    picture, panels = plt.subplots(
+        lines, columns, figsize=(0.5 + 2.6 * columns, 0.9 + 2.9 * lines), sharex=True, sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for axes, (row, each) in zip(panels.flat, rows.items(), strict=False):
+        axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
+        _points(axes, each.before, "as the network gives it", color="#D55E00", marker="o", facecolors="none")
+        said = f"{100 * each.before.error:.1f} %"
+        if each.after:
+            _points(axes, each.after, "at its temperature", color="#0072B2", marker="s", alpha=0.7)
+            said += f" → {100 * each.after.error:.1f} %"
+        axes.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+        axes.set_title(f"{label(row)}: {said}", fontsize=9)
+        axes.grid(alpha=0.3)
+    for axes in panels.flat[len(rows) :]:
+        axes.set_axis_off()
+    picture.supxlabel("probability of the most probable class", fontsize=10)
+    picture.supylabel("share that is right", fontsize=10)
+    picture.suptitle(f"{results.dataset}: expected calibration error, test clips", x=0.01, ha="left", fontsize=10)
+    best = max(panels.flat, key=lambda axes: len(axes.collections))
+    handles, names = best.get_legend_handles_labels()
+    picture.legend(handles, names, loc="outside lower right", ncols=2, frameon=False, fontsize=9)
+    return picture
+
+
+def _points(axes: Axes, found: Reliability, name: str, **style: Any) -> None:
+    axes.scatter(found.confidence, found.accuracy, LARGEST * found.clips / found.clips.max(), label=name, **style)
