@@ -22,9 +22,10 @@ Arrows = set[tuple[str, str]]
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("multiview.support",),
     ("multiview.views",),
-    ("multiview.audio", "multiview.segments", "multiview.store", "multiview.splits", "multiview.systems",
-     "multiview.history", "multiview.blending", "multiview.augment", "multiview.backbones", "multiview.settings",
-     "multiview.options", "multiview.layers", "multiview.recurrence", "multiview.crnn", "multiview.optimizer"),
+    ("multiview.decoders", "multiview.audio", "multiview.segments", "multiview.store", "multiview.splits",
+     "multiview.systems", "multiview.history", "multiview.blending", "multiview.augment", "multiview.backbones",
+     "multiview.settings", "multiview.options", "multiview.layers", "multiview.recurrence", "multiview.crnn",
+     "multiview.optimizer"),
     ("multiview.networks", "multiview.averaging", "multiview.evaluation", "multiview.callbacks", "multiview.training"),
     ("multiview.experiment",),
     ("multiview.predict", "multiview.report"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from multiview.audio import opened, stream
+from multiview.audio import Sound, opened, stream
 from multiview.evaluation import self_ensemble
 from multiview.predict.predictor import Answer, Predictor
 from multiview.support.errors import InputError
@@ -18,7 +18,6 @@ from multiview.support.files import replacing
 from multiview.views import BANDS, MEL, RAW, Excerpt, excerpts
 
 if TYPE_CHECKING:
-    import soundfile
     from matplotlib.axes import Axes
 
 COLUMNS = 1000  # of the picture, at least, where the recording is long enough
@@ -118,7 +117,7 @@ def _answers(predictor: Predictor, pieces: Iterable[Excerpt], hop: int, spectrog
     yield from batches.rest()
 
 
-def _seconds(file: soundfile.SoundFile) -> float | None:
+def _seconds(file: Sound) -> float | None:
     """Length that a header states; None where it states none."""
     seconds = file.frames / file.samplerate
     return seconds if 0 < seconds < 1e7 else None
