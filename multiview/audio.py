@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 import soxr
 
 from multiview.decoders import DECODERS, SUFFIXES, AudioError, Sound
+from multiview.support.words import counted, listed
 
 __all__ = ["AudioError", "Sound"]
 
@@ -20,15 +21,27 @@ SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx", "icon\r", "lost+found", 
 
 
 @dataclass(frozen=True)
-class Folder:
-    """What lies in a folder and below it: sound files and others, each in order, and how many are hidden."""
+class Files:
+    """What some files are: sounds and others, each in order, and how many are hidden or of the system."""
 
     sounds: list[Path]
     others: list[Path]
     hidden: int
 
+    def unused(self, root: Path) -> list[str]:
+        """Lines on those that are no sounds, with paths from `root`."""
+        lines = [not_used("as no sound", self.others, root)] if self.others else []
+        return lines + ([f"not used, hidden or of the system: {counted(self.hidden, 'file')}"] if self.hidden else [])
 
-def _is_hidden(name: str) -> bool:
+
+def not_used(why: str, paths: Collection[Path], root: Path) -> str:
+    """A line that names files, with paths from `root`."""
+    names = sorted(path.relative_to(root).as_posix() for path in paths)
+    return f"not used, {why}: {counted(len(paths), 'file')}: {listed(names)}"
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is not the user's."""
     return name.startswith(".") or name.lower() in SYSTEM_FILES
 
 
@@ -43,16 +56,21 @@ def is_sound(path: Path) -> bool:
         return False
 
 
-def look_into(folder: Path) -> Folder:
-    """All files below `folder`; those of the system are hidden, too."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    shown = [path for path in files if not any(map(_is_hidden, path.relative_to(folder).parts))]
+def sort_out(paths: Iterable[Path], root: Path) -> Files:
+    """The files among some paths below `root`."""
+    files = sorted(path for path in paths if path.is_file())
+    shown = [path for path in files if not any(map(is_hidden, path.relative_to(root).parts))]
     sounds = [path for path in shown if is_sound(path)]
-    return Folder(sounds, sorted(set(shown) - set(sounds)), len(files) - len(shown))
+    return Files(sounds, sorted(set(shown) - set(sounds)), len(files) - len(shown))
+
+
+def look_into(folder: Path) -> Files:
+    """All files below a folder."""
+    return sort_out(folder.rglob("*"), folder)
 
 
 def sound_files(folder: Path) -> list[Path]:
-    """The sound files below `folder`, in order, without hidden ones."""
+    """The sound files below a folder, in order, without hidden ones."""
     return look_into(folder).sounds
 
 

@@ -175,18 +175,16 @@ def ffmpeg(path: Path) -> Iterator[Sound]:
     """The sound in a file of one of `CONTAINERS`, films among them."""
     import av  # takes a while to load, and libsndfile reads most
 
-    with _refusing_ffmpeg():
-        file = path.open("rb")  # as a name could be taken for an address
-    with file:
-        options = {"format_whitelist": ",".join(CONTAINERS)}
-        try:
-            container = av.open(file, "r", container_options=options, metadata_errors="replace")
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise AudioError(UNKNOWN) from error  # of FFmpeg's words here, none tells more
-        with container:
-            if not container.streams.audio:
-                raise AudioError("no sound in it")
-            yield _Ffmpeg(container)
+    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+    try:
+        # By its protocol, as a name could be taken for an address.
+        container = av.open(f"file:{path.absolute()}", "r", container_options=options, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise AudioError(UNKNOWN) from error  # of FFmpeg's words here, none tells more
+    with container:
+        if not container.streams.audio:
+            raise AudioError("no sound in it")
+        yield _Ffmpeg(container)
 
 
 DECODERS: tuple[Callable[[Path], AbstractContextManager[Sound]], ...] = (libsndfile, ffmpeg)  # the first that can

@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from multiview.audio import AudioError, sound_files
+from multiview.audio import AudioError, look_into
 from multiview.predict.predictor import Prediction, Predictor
 from multiview.predict.timeline import timeline
 from multiview.support.errors import InputError
@@ -26,12 +26,14 @@ Recordings = Sequence[tuple[str, Path]]  # how the user named it, and where it i
 def recordings(arguments: Sequence[str]) -> Iterator[Recordings]:
     """The sounds that the user named: files, those in folders, and standard input as `-`.
 
+    At the end, what lies in the folders and is no sound is named on standard error.
+
     Raises
     ------
     InputError
         If standard input is named and closed.
     """
-    found = []
+    found, unused = [], []
     with contextlib.ExitStack() as stack:
         for argument in dict.fromkeys(arguments):
             path = Path(argument)
@@ -45,14 +47,18 @@ def recordings(arguments: Sequence[str]) -> Iterator[Recordings]:
                 found.append(("-", Path(spooled.name)))
             elif path.is_dir():
                 # A folder without any is skipped like a file that cannot be read.
-                found += [(str(each), each) for each in sound_files(path) or [path]]
+                inside = look_into(path)
+                found += [(str(each), each) for each in inside.sounds or [path]]
+                unused += [f"{path}: {line}" for line in inside.unused(path)]
             else:
                 found.append((argument, path))
         yield found
+    for line in unused:
+        print(line, file=sys.stderr)
 
 
 def _skip(name: str, error: AudioError) -> None:
-    print(f"multiview: error: {name}: {error}; expected a sound file that libsndfile reads", file=sys.stderr)
+    print(f"multiview: error: {name}: {error}; expected a sound file", file=sys.stderr)
 
 
 def _text(name: str, prediction: Prediction, top: int, branches: bool) -> None:
