@@ -13,7 +13,12 @@ setup(
     license="MIT",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["multiview", "multiview.*", "data_prep", "data_prep.*"]),
-    package_data={"multiview": ["py.typed"], "data_prep": ["py.typed"], "multiview.report": ["*.j2"], "multiview.export": ["*.j2"]},
+    package_data={
+        "multiview": ["py.typed"],
+        "data_prep": ["py.typed"],
+        "multiview.report": ["*.j2"],
+        "multiview.export": ["*.j2"],
+    },
     install_requires=[
         "tensorflow>=2.18,<3",
         "tensorflow-serving-api>=2.18,<3",

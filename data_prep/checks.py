@@ -25,9 +25,9 @@ def check_index(dataset: str, index: Index, allow_missing: bool = False) -> None
     Raises
     ------
     InputError
-        If it has no clips, repeated names, classes that differ only in the case of letters, a source on both sides of
-        a split; if more than 5 % of the files are missing, or all of a fold, unless that is allowed; or a fold is
-        missing from a user's own.
+        If it has no clips, repeated names, classes that differ only in the case of letters, a fold without clips below
+        its highest fold, or a source on both sides of a split; and, unless that is allowed, if more than 5 % of the
+        files are missing, or a published dataset lacks all of a fold.
     """
     if not index.clips:
         raise InputError(f"{dataset}: found no clips; check --audio")
@@ -36,16 +36,14 @@ def check_index(dataset: str, index: Index, allow_missing: bool = False) -> None
         twice = next(name for name in ids if ids.count(name) > 1)
         raise InputError(f"{dataset}: expected every clip once, found {twice!r} more than once")
     _check_classes(dataset, index.classes)
+    if (empty := _empty_folds(index)) and len(index.clips) >= (index.published or 0):
+        raise InputError(
+            f"{dataset}: expected test clips in each of the folds 1 to {_last_fold(index)}, found none in "
+            f"fold {empty[0]}; mend the fold column"
+        )
+    _check_sources(dataset, index)
     if not allow_missing:
         _check_missing(dataset, index)
-    if index.published is None:
-        empty = _empty_folds(index)
-        if empty:
-            raise InputError(
-                f"{dataset}: expected test clips in each of the folds 1 to {_last_fold(index)}, found none in "
-                f"fold {empty[0]}; mend the fold column"
-            )
-    _check_sources(dataset, index)
 
 
 def _check_classes(dataset: str, classes: Sequence[str]) -> None:
@@ -70,7 +68,7 @@ def _empty_folds(index: Index) -> list[int]:
 
 
 def _check_missing(dataset: str, index: Index) -> None:
-    """Refuse an index whose files are not there, or that lacks whole folds of a published dataset."""
+    """Refuse an index whose files are not there, or that lacks whole folds, as published ones do in part."""
     there = index.there()
     missing = len(index.clips) - len(there.clips)
     empty = _empty_folds(there) if index.published else []
@@ -82,7 +80,7 @@ def _check_missing(dataset: str, index: Index) -> None:
         advice = "complete it, or go on with what is there, as another protocol, with --allow-missing"
     whole = max(index.published or 0, len(index.clips))
     first = next((f", the first {clip.path}" for clip in index.clips if not clip.path.exists()), "")
-    folds = f", none in fold {', '.join(map(str, empty))}" if empty and there.clips else ""
+    folds = f", all of fold {', '.join(map(str, empty))} among them" if empty and there.clips else ""
     raise InputError(
         f"{dataset}: {whole - len(there.clips):,} of its {whole:,} sound files are missing{first}{folds}; {advice}"
     )

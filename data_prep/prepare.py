@@ -203,6 +203,7 @@ def plan(args: argparse.Namespace) -> dict:
         name = name_of_part(name, len(index.there().clips), index.published)
     return {
         "dataset": name,
+        "label": dataset.about(options, args.name if dataset.named else "").label,
         "sample_rate": args.sample_rate or dataset.sample_rate,
         "sample_rates_own": dataset.sample_rate,
         "preset": dataset.preset,

@@ -107,7 +107,7 @@ def libsndfile(path: Path) -> Iterator[Sound]:
 def _refusing_ffmpeg() -> AbstractContextManager[None]:
     import av
 
-    return _refusing(av.FFmpegError, OSError, ValueError)
+    return _refusing(av.FFmpegError, OSError, RuntimeError, ValueError, LookupError)
 
 
 class _Ffmpeg:
@@ -118,7 +118,8 @@ class _Ffmpeg:
         first = next(self._decoded, None)
         if first is None:
             raise AudioError("no samples")
-        self._first, self.samplerate = _samples(first), first.sample_rate
+        self._samples = _Interleaved()
+        self._first, self.samplerate = self._samples(first), first.sample_rate
         stream = container.streams.audio[0]
         self.frames = max(0, int((stream.duration or 0) * (stream.time_base or 0) * self.samplerate))
 
@@ -150,8 +151,7 @@ class _Ffmpeg:
         for frame in self._decoded:
             if frame.sample_rate != self.samplerate:
                 raise AudioError(f"its rate changes from {self.samplerate} to {frame.sample_rate} Hz")
-            samples = _samples(frame)
-            # A broadcast may go from one channel to two.
+            samples = self._samples(frame)
             if size >= BLOCK or samples.shape[1] != waiting[0].shape[1]:
                 yield np.concatenate(waiting)
                 waiting, size = [], 0
@@ -160,14 +160,24 @@ class _Ffmpeg:
         yield np.concatenate(waiting)
 
 
-def _samples(frame: av.AudioFrame) -> np.ndarray:
-    """The samples of a frame in any of FFmpeg's formats, float32 [samples, channels], full scale at 1."""
-    values = frame.to_ndarray()
-    values = values.T if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels)
-    if values.dtype.kind == "f":
-        return values.astype(np.float32)
-    half = 2.0 ** (8 * values.dtype.itemsize - 1)
-    return (values / half - (values.dtype.kind == "u")).astype(np.float32)
+class _Interleaved:
+    """Frames of any of FFmpeg's formats as float32 [samples, channels], full scale at 1.
+
+    FFmpeg converts them: of frames with a plane a channel, PyAV reads beyond the eighth, where nothing is.
+    """
+
+    def __init__(self) -> None:
+        self._converters: dict[tuple[str, str], av.AudioResampler] = {}
+
+    def __call__(self, frame: av.AudioFrame) -> np.ndarray:
+        import av
+
+        key = frame.format.name, frame.layout.name
+        if key not in self._converters:  # a broadcast may go from one channel to two
+            self._converters[key] = av.AudioResampler("flt")
+        with _refusing_ffmpeg():
+            parts = [part.to_ndarray() for part in self._converters[key].resample(frame)]
+        return np.concatenate(parts, axis=1).reshape(-1, frame.layout.nb_channels)
 
 
 @contextmanager
@@ -179,7 +189,7 @@ def ffmpeg(path: Path) -> Iterator[Sound]:
     try:
         # By its protocol, as a name could be taken for an address.
         container = av.open(f"file:{path.absolute()}", "r", container_options=options, metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (av.FFmpegError, OSError, RuntimeError, ValueError, LookupError) as error:
         raise AudioError(UNKNOWN) from error  # of FFmpeg's words here, none tells more
     with container:
         if not container.streams.audio:

@@ -32,7 +32,7 @@ def prepare_folder(store: Path, *arguments: object) -> int:
 
 
 def test_folder_takes_sub_folders_as_classes_and_stores_its_folds(class_folders: Path, tmp_path: Path) -> None:
-    assert prepare_folder(tmp_path / "s.h5", "--audio", class_folders, "--folds", 3, "--seed", 4) == 0
+    assert prepare_folder(tmp_path / "s.h5", "--audio", class_folders, "--draw-folds", 3, "--seed", 4) == 0
     store = Store(tmp_path / "s.h5")
     assert store.classes == ["bell", "wind"] and len(store) == 19
     assert "bell/0.wav" in store.ids and len(set(store.sources)) == 19
@@ -50,7 +50,7 @@ def test_folder_folds_follow_the_seed(class_folders: Path) -> None:
 
 def test_folder_with_too_few_clips_for_the_folds(class_folders: Path) -> None:
     with pytest.raises(InputError, match="expected 2 to 7 folds, as many as class 'bell'"):
-        folder.index(class_folders, folds=8)
+        folder.index(class_folders, draw_folds=8)
 
 
 def write_table(path: Path, rows: list[dict]) -> Path:
@@ -89,7 +89,7 @@ def test_table_gives_folds_sources_and_splits(class_folders: Path, tmp_path: Pat
 def test_table_paths_begin_at_audio_and_keep_labels_as_text(class_folders: Path, tmp_path: Path) -> None:
     rows = [{**row, "label": {"bell": "007", "wind": "NA"}[row["label"]]} for row in own_rows(class_folders)]
     csv = write_table(tmp_path / "elsewhere.csv", rows)
-    index = folder.index(class_folders, csv=csv, folds=3)
+    index = folder.index(class_folders, csv=csv, draw_folds=3)
     assert index.classes == ["007", "NA"] and all(clip.path.is_file() for clip in index.clips)
 
 
@@ -105,7 +105,7 @@ def test_drawn_folds_keep_sources_whole(
         for clip in range(clips)
     ]
     csv = write_table(tmp_path_factory.mktemp("t") / "t.csv", rows)
-    clips = folder.index(None, csv=csv, folds=wanted, seed=seed).clips
+    clips = folder.index(None, csv=csv, draw_folds=wanted, seed=seed).clips
     fold_of: dict[str, set[int]] = {}
     for clip in clips:
         fold_of.setdefault(clip.source, set()).add(clip.fold)
@@ -128,9 +128,9 @@ def test_sources_of_several_classes_leave_no_fold_without_a_class(
         return
     csv = write_table(tmp_path_factory.mktemp("t") / "t.csv", rows)
     try:
-        clips = folder.index(None, csv=csv, folds=3, seed=seed).clips
+        clips = folder.index(None, csv=csv, draw_folds=3, seed=seed).clips
     except InputError as error:
-        assert "say fewer --folds" in str(error)
+        assert "say fewer --draw-folds" in str(error)
         return
     drawn = pd.crosstab([clip.label for clip in clips], [clip.fold for clip in clips])
     assert drawn.shape == (len(counts), 3) and drawn.gt(0).all(axis=None)
@@ -195,6 +195,6 @@ def test_table_with_folds_takes_no_drawing_options(class_folders: Path, tmp_path
         folder.index(None, csv=csv, seed=1)
     csv = write_table(class_folders / "c.csv", own_rows(class_folders, split=lambda n: "evaluation"))
     with pytest.raises(InputError, match="which are the test set"):
-        folder.index(None, csv=csv, folds=3)
+        folder.index(None, csv=csv, draw_folds=3)
     with pytest.raises(InputError, match="found no file; check --csv"):
         folder.index(None, csv=tmp_path / "none.csv")

@@ -106,7 +106,7 @@ def under_way(task: Task, epoch: int, seconds: float) -> None:
 
 def test_overview_says_what_is_done_running_and_to_do(tmp_path: Path) -> None:
     grid = [fake(tmp_path, f"{kind}/fold{fold}", "pass") for kind in ("mel", "raw") for fold in (1, 2, 3)]
-    assert overview(grid).splitlines()[0] == "6 runs: 0 done, 0 running, 0 failed, 6 to do"
+    assert overview(grid).splitlines()[0] == "6 runs: 0 done, 0 running, 0 interrupted, 0 failed, 6 to do"
     finish(grid[0], 600)
     finish(grid[1], 1200)
     finish(grid[3], status="failed")
@@ -114,9 +114,11 @@ def test_overview_says_what_is_done_running_and_to_do(tmp_path: Path) -> None:
     with grid[5].run.locked():
         lines = overview(grid).splitlines()
         # One mel at 15 minutes, and three raws of which none is finished or has a checkpoint.
-        assert lines[0] == ("6 runs: 2 done, 1 running, 1 failed, 2 to do; about 0 h 15 min left and 3 of unknown time")
+        assert lines[0] == (
+            "6 runs: 2 done, 1 running, 1 interrupted, 1 failed, 1 to do; about 0 h 15 min left and 3 of unknown time"
+        )
         assert lines[1].split(None, 1) == ["mel", "fold1 done, fold2 done, fold3 to do"]
-        assert lines[2].split(None, 1) == ["raw", "fold1 failed, fold2 to do, fold3 running 0%"]
+        assert lines[2].split(None, 1) == ["raw", "fold1 failed 0%, fold2 interrupted 0%, fold3 running 0%"]
         # Its pace makes 40 minutes of a raw, of which it has 30 to go: 15 + 40 + 40 of the others would follow it.
         under_way(grid[5], 25, 600)
         lines = overview(grid).splitlines()
@@ -179,13 +181,13 @@ def test_several_run_at_once_and_one_failure_stops_no_other(
     grid.append(fake(tmp_path, "raw/fold2", "pass"))
     failed = run_grid(grid, jobs=2)
     assert [task.name for task in failed] == ["raw/fold1"]
-    assert [task.state() for task in grid] == ["done", "done", "to do", "done"]
+    assert [task.state() for task in grid] == ["done", "done", "failed", "done"]
     assert "no luck" in failed[0].log.read_text()
     used = {(tmp_path / "results" / "mel" / f"fold{fold}.met").read_text() for fold in (1, 2)}
     assert used == {"3", "5"}
     printed = capsys.readouterr().err
     assert (
-        printed.startswith("4 runs: 0 done, 0 running, 0 failed, 4 to do\n")
+        printed.startswith("4 runs: 0 done, 0 running, 0 interrupted, 0 failed, 4 to do\n")
         and "[4/4]" in printed
         and "raw/fold1 failed with exit status 1" in printed
         and "no luck" not in printed
@@ -291,7 +293,7 @@ def test_command_line_lists_commands_and_state(
     assert len(lines) == 4 and shlex.split(lines[1])[-1] == "float32"
     assert str(tmp_path / "my results" / "raw" / "fold1") in shlex.split(lines[1])
     assert cli.main([*arguments, "--status", "--ablations", "averaged"]) == 0
-    assert "35 runs: 0 done, 0 running, 0 failed, 35 to do" in capsys.readouterr().err
+    assert "35 runs: 0 done, 0 running, 0 interrupted, 0 failed, 35 to do" in capsys.readouterr().err
     assert not (tmp_path / "my results").exists()
     for wrong, message in ((["--jobs", "0"], "--jobs of at least 1"), (["--ablations", "x"], "expected ablations of")):
         assert cli.main([*arguments, *wrong]) == 1

@@ -47,7 +47,10 @@ def test_esc50_and_esc10_in_official_order(esc_tree: Path) -> None:
     [
         (lambda t: t.drop(columns=["fold", "src_file"]), "missing: fold, src_file"),
         (lambda t: t.iloc[:0], "lists no clips"),
-        (lambda t: t.assign(fold=t.fold.replace(3, 4)), "found none in fold 3"),
+        (
+            lambda t: t.assign(fold=t.fold.replace(3, 4)),
+            "1,970 of its 2,000 sound files are missing, all of fold 3",
+        ),
         (lambda t: t.assign(fold=t.fold.astype(object).replace(5, "x")), "fold that is no whole number"),
         (lambda t: pd.concat([t, t.iloc[:1]]), "more than once"),
     ],
@@ -268,10 +271,10 @@ def test_other_seed_makes_other_sounds(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_options_that_do_not_apply_are_refused(capsys: pytest.CaptureFixture) -> None:
-    for arguments in (("esc10", "--store", "s.h5", "--folds", 3), ("demo", "--store", "s.h5", "--jobs", 0)):
+    for arguments in (("esc10", "--store", "s.h5", "--draw-folds", 3), ("demo", "--store", "s.h5", "--jobs", 0)):
         with pytest.raises(SystemExit, match="2"):
             run(*arguments)
-    assert "--folds does not go with esc10; it is for folder" in capsys.readouterr().err
+    assert "--draw-folds does not go with esc10; it is for folder" in capsys.readouterr().err
 
 
 def test_software_is_recorded(tiny_store: Store) -> None:
