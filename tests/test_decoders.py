@@ -70,7 +70,7 @@ def test_surround_is_averaged_over_all_its_channels(tmp_path: Path, rng: np.rand
     # The second codec's frames have a plane a channel.
     for layout, channels, codec in (("hexadecagonal", 16, "pcm_s32le"), ("7.1", 8, "wavpack")):
         sound = np.zeros((22050, channels))
-        sound[:, channels - 1] = rng.uniform(-0.5, 0.5, 22050)
+        sound[:, channels - 1] = rng.integers(-32, 33, 22050) / 64  # what eight bits hold
         trees.write_encoded(tmp_path / layout, sound, 22050, codec, "matroska", layout)
         np.testing.assert_allclose(decode(tmp_path / layout)[0], sound.mean(axis=1), atol=2**-15)
 

@@ -315,3 +315,24 @@ def test_gpus_are_counted_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.devnull)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert visible_gpus() == []
+
+
+def test_a_run_that_fails_before_it_begins_counts_as_failed(tmp_path: Path) -> None:
+    """Also one that is ended from outside; begun again, it is as any other."""
+    grid = [fake(tmp_path, "mel/fold1", "sys.exit(2)"), fake(tmp_path, "raw/fold1", "os.kill(os.getpid(), 9)")]
+    assert len(run_grid(grid)) == 2
+    assert [task.run.why_failed() for task in grid] == [
+        "its command ended with exit status 2; see train.log",
+        "its command ended with signal 9, perhaps for want of memory; see train.log",
+    ]
+    assert overview(grid).startswith("2 runs: 0 done, 0 running, 0 interrupted, 2 failed, 0 to do")
+    assert run_grid([fake(tmp_path, "mel/fold1", "pass")]) == []
+    assert overview(grid).startswith("2 runs: 1 done, 0 running, 0 interrupted, 1 failed, 0 to do")
+
+
+def test_interrupted_runs_say_how_far_they_are(tmp_path: Path) -> None:
+    grid = [fake(tmp_path, f"mel/fold{fold}", "pass") for fold in (1, 2)]
+    under_way(grid[0], 40, 600)
+    (first, line) = overview(grid).splitlines()
+    assert first.startswith("2 runs: 0 done, 0 running, 1 interrupted, 0 failed, 1 to do")
+    assert line.split(None, 1) == ["mel", "fold1 interrupted 40%, fold2 to do"]
