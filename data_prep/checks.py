@@ -36,7 +36,7 @@ def check_index(dataset: str, index: Index, allow_missing: bool = False) -> None
         twice = next(name for name in ids if ids.count(name) > 1)
         raise InputError(f"{dataset}: expected every clip once, found {twice!r} more than once")
     _check_classes(dataset, index.classes)
-    if (empty := _empty_folds(index)) and len(index.clips) >= (index.published or 0):
+    if (empty := _empty_folds(index, _last_fold(index))) and len(index.clips) >= (index.published or 0):
         raise InputError(
             f"{dataset}: expected test clips in each of the folds 1 to {_last_fold(index)}, found none in "
             f"fold {empty[0]}; mend the fold column"
@@ -61,17 +61,17 @@ def _last_fold(index: Index) -> int:
     return max((clip.fold for clip in index.clips if clip.split == "development"), default=0)
 
 
-def _empty_folds(index: Index) -> list[int]:
-    """The folds below the highest that have no clips."""
+def _empty_folds(index: Index, last: int) -> list[int]:
+    """The folds from 1 to `last` that have no clips."""
     given = {clip.fold for clip in index.clips if clip.split == "development"}
-    return sorted(set(range(1, _last_fold(index) + 1)) - given)
+    return sorted(set(range(1, last + 1)) - given)
 
 
 def _check_missing(dataset: str, index: Index) -> None:
     """Refuse an index whose files are not there, or that lacks whole folds, as published ones do in part."""
     there = index.there()
     missing = len(index.clips) - len(there.clips)
-    empty = _empty_folds(there) if index.published else []
+    empty = _empty_folds(there, _last_fold(index)) if index.published else []
     if missing <= UNREADABLE_SHARE * len(index.clips) and not empty:
         return
     if missing == len(index.clips):
