@@ -3,7 +3,7 @@
 # writes Table 3 and Figure 2. Skips what is done and continues what was interrupted.
 #
 # usage: ./run_experiments.sh demo|esc10|esc50|dcase2016|gtzan|all|folder [--preset paper|small|demo]
-#            [--audio DIR] [--folds 1,2] [options]
+#            [--audio DIR] [--name NAME] [--folds 1,2] [options]
 # example: ./run_experiments.sh esc10 --preset small --audio ESC-50-master --folds 1
 #
 # All options: multiview reproduce --help

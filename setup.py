@@ -19,6 +19,7 @@ setup(
     packages=find_packages(include=["multiview", "multiview.*", "data_prep", "data_prep.*"]),
     package_data={
         "multiview": ["py.typed"],
+        "data_prep": ["py.typed"],
         "multiview.report": ["*.j2"],
         "multiview.export": ["*.j2"],
         "multiview.app": ["*.j2", "*.css", "*.js"],

@@ -10,6 +10,7 @@ import joblib
 
 from data_prep.datasets import DATASETS, Dataset, Option
 from data_prep.datasets.base import whole
+from data_prep.naming import NAME, name_of
 from multiview.options import add_plugin_option
 from multiview.support import plugins
 from multiview.support.errors import InputError
@@ -67,8 +68,8 @@ def _parse_looking(argv: list[str]) -> argparse.Namespace:
         epilog=f"datasets:\n{datasets}\n\nexample:\n  {PROGRAM} esc10 --audio ESC-50-master {EXAMPLE}\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--inspect", type=Path, metavar="FILE.h5", help="print what is in a store and draw views.png")
-    parser.add_argument("--to", type=Path, metavar="DIR", help="where views.png goes (beside the store)")
+    parser.add_argument("--inspect", type=Path, metavar="FILE.h5", help="print what is in a store; draw FILE_views.png")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="where the picture goes (beside the store)")
     parser.add_argument("--list", action="store_true", help="print the datasets, their licences and options")
     parser.add_argument("--json", action="store_true", help="with --list: as JSON")
     add_plugin_option(parser)
@@ -98,16 +99,17 @@ def _dataset_parser(dataset: Dataset) -> argparse.ArgumentParser:
         usage="%(prog)s --audio DIR --store FILE.h5 [options]",
         description=f"{dataset.label}: {dataset.summary}"
         + (f" Licence: {source.licence} ({source.page})." if source else ""),
-        epilog=f"example: %(prog)s --audio DIR {EXAMPLE.replace('esc10', dataset.name)}",
+        epilog=f"example: %(prog)s {_example(dataset)}",
     )
-    parser.add_argument("--audio", type=Path, metavar="DIR", help="folder with the dataset, or to download it to")
+    where_to = ", or to download it to" if source else ""
+    parser.add_argument("--audio", type=Path, metavar="DIR", help=f"{dataset.audio}{where_to}")
     parser.add_argument("--store", type=Path, metavar="FILE.h5", help="the store to write")
     parser.add_argument(
         "--sample-rate", type=int, choices=sorted(SAMPLE_RATES), help=f"Hz; {dataset.sample_rate} by default"
     )
     parser.add_argument("--views", type=_views, metavar="LIST", help=f"what to store ({','.join(paper_views())})")
     parser.add_argument(
-        "--allow-missing", action="store_true", help="go on when more than 5 %% of the clips are unreadable"
+        "--allow-missing", action="store_true", help="go on when more than 5 %% of the clips are missing or unreadable"
     )
     parser.add_argument("--plan", action="store_true", help="check what was asked for, print it as JSON, write nothing")
     add_plugin_option(parser)
@@ -115,9 +117,14 @@ def _dataset_parser(dataset: Dataset) -> argparse.ArgumentParser:
     where.add_argument("--jobs", type=whole(1), default=joblib.cpu_count(), metavar="N", help="processes (all cores)")
     where.add_argument("--cluster", metavar="ADDRESS", help="on the workers of a Dask scheduler, tcp://host:port")
     own = parser.add_argument_group(f"of {dataset.name}")
-    for option in (*(FETCHING if source else ()), *dataset.options):
+    for option in (*(FETCHING if source else ()), *((NAME,) if dataset.named else ()), *dataset.options):
         _add_option(own, dataset, option)
     return parser
+
+
+def _example(dataset: Dataset) -> str:
+    name = "my_sounds" if dataset.named else dataset.name
+    return f"--audio {name if dataset.named else 'DIR'} {EXAMPLE.replace('esc10', name)}"
 
 
 def _add_option(group: Any, dataset: Dataset, option: Option) -> None:
@@ -139,7 +146,7 @@ def _views(text: str) -> tuple[str, ...]:
 
 def _parse_dataset(dataset: Dataset, argv: list[str]) -> argparse.Namespace:
     parser = _dataset_parser(dataset)
-    args, unknown = parser.parse_known_args(argv, argparse.Namespace(download=False, mirror=None))
+    args, unknown = parser.parse_known_args(argv, argparse.Namespace(download=False, mirror=None, name=None))
     _check_unknown(parser, dataset, unknown)
     if not args.store and not args.plan:
         parser.error("expected DATASET and --store FILE.h5, or --inspect FILE.h5")
@@ -149,7 +156,11 @@ def _parse_dataset(dataset: Dataset, argv: list[str]) -> argparse.Namespace:
         parser.error("--mirror goes with --download")
     names = (option.name for option in dataset.options)
     options = {name: getattr(args, name) for name in names if hasattr(args, name)}
-    return argparse.Namespace(**vars(args) | {"dataset": dataset, "options": options})
+    try:
+        name = name_of(dataset, args.name, args.audio, options)
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
+    return argparse.Namespace(**vars(args) | {"dataset": dataset, "options": options, "name": name})
 
 
 def _check_unknown(parser: argparse.ArgumentParser, dataset: Dataset, unknown: list[str]) -> None:
@@ -162,6 +173,8 @@ def _check_unknown(parser: argparse.ArgumentParser, dataset: Dataset, unknown: l
         parser.error(f"{flag} does not go with {dataset.name}; it is for {' and '.join(owners)}")
     if flag in {option.flag for option in FETCHING}:
         parser.error(f"{flag} does not go with {dataset.name}: it is not published")
+    if flag == NAME.flag:
+        parser.error(f"{flag} does not go with {dataset.name}: it has its name; sounds of your own go with folder")
     if flag in LOOKING:
         parser.error(f"{flag} does not go with a dataset; say {PROGRAM} --help")
     parser.error(f"expected the options of --help, found {' '.join(unknown)}")

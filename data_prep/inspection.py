@@ -12,6 +12,7 @@ import pandas as pd
 from multiview.segments import test_starts
 from multiview.store import Store
 from multiview.support import plots
+from multiview.support.words import listed
 from multiview.views import FLOOR_DB, VIEWS, Grid, View
 
 SILENT_DBFS = -60.0  # a clip whose peak is below
@@ -110,8 +111,7 @@ def clips_per_class_and_fold(clips: pd.DataFrame) -> pd.DataFrame:
 
 
 def _named(ids: pd.Series) -> str:
-    rest = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
-    return f"{len(ids)}" + (f": {', '.join(ids[:LISTED])}{rest}" if len(ids) else "")
+    return f"{len(ids)}" + (f": {listed(list(ids), LISTED)}" if len(ids) else "")
 
 
 def _duplicates(clips: pd.DataFrame) -> list[str]:
@@ -252,7 +252,7 @@ def _draw_scale(axes: Any) -> None:
 
 
 def inspect(path: Path, directory: Path) -> None:
-    """Print the summary of a store and write `directory/views.png`.
+    """Print the summary of a store `NAME.h5` and write `directory/NAME_views.png`.
 
     Raises
     ------
@@ -261,6 +261,6 @@ def inspect(path: Path, directory: Path) -> None:
     """
     store = Store(path)
     print(summary(store))
-    picture = directory / "views.png"
+    picture = directory / f"{store.path.stem}_views.png"
     draw_views(store, picture)
     print(f"\npicture: {picture}")

@@ -7,23 +7,26 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 from tqdm import tqdm
 
 from data_prep import arguments
-from data_prep.checks import already_prepared, check_index, check_unreadable, note_folds
+from data_prep.checks import already_prepared, check_index, check_part, check_unreadable, note_folds, note_short
 from data_prep.datasets import DATASETS, Dataset, Index
+from data_prep.datasets.base import name_of_part
 from data_prep.datasets.finding import require_folder
 from data_prep.download import download
 from data_prep.extraction import Parts, try_views
+from data_prep.naming import NAME
 from multiview.store import About, Clip, Store, write_store
 from multiview.support.errors import InputError, exit_status
-from multiview.support.files import leftovers, locked
+from multiview.support.files import leftovers, locked, twin
 from multiview.views import in_order, paper_views
 
-SOFTWARE = ("librosa", "spafe", "numpy", "scipy", "soundfile", "soxr", "h5py")
+SOFTWARE = ("librosa", "spafe", "numpy", "scipy", "soundfile", "av", "soxr", "h5py")
 
 
 def prepare(
@@ -37,6 +40,7 @@ def prepare(
     allow_missing: bool = False,
     views: Sequence[str] | None = None,
     about: About | None = None,
+    elsewhere: str = "--store",
 ) -> None:
     """Extract the views of the clips of `index` and write them to `store`; name what cannot be read.
 
@@ -50,6 +54,8 @@ def prepare(
         The paper's four by default.
     about : About, optional
         The dataset's protocol and terms, which travel with the store.
+    elsewhere : str
+        The options that choose another store.
 
     Raises
     ------
@@ -57,21 +63,27 @@ def prepare(
         If more than 5 % of the clips cannot be read, unless `allow_missing`; if there is another store; or if a
         user's own view does not fit its declaration.
     """
-    check_index(dataset, index)
     views = in_order(views or paper_views())
     parts = Parts(store, sample_rate, views)
-    if already_prepared(store, dataset, sample_rate, index, views):
+    check_index(dataset, index, allow_missing or store.exists())
+    if already_prepared(store, dataset, sample_rate, index, views, elsewhere):
         parts.remove()  # those that a call killed at its very end left
         return
+    check_part(dataset, index, about or About())
     try_views(sample_rate, views)
-    if index.published not in (None, len(index.clips)):
-        print(f"note: {dataset} is published with {index.published} clips, found {len(index.clips)}", file=sys.stderr)
     unreadable = parts.extract(index.clips, jobs, cluster)
     check_unreadable(unreadable, len(index.clips), allow_missing)
     clips = [clip for clip in index.clips if clip.id not in unreadable]
+    part = name_of_part(dataset, len(clips), index.published)
+    if part != dataset:
+        about = about and replace(about, label=f"{about.label}, {len(clips)} of {index.published} clips")
+        print(
+            f"note: {len(clips):,} of the {index.published:,} clips that are published: another protocol, named {part}",
+            file=sys.stderr,
+        )
     write_store(
         store,
-        dataset=dataset,
+        dataset=part,
         sample_rate=sample_rate,
         classes=index.classes,
         clips=[Clip(c.id, c.label, c.fold, c.split, c.source, parts.samples(c)) for c in clips],
@@ -82,6 +94,7 @@ def prepare(
         about=about,
     )
     parts.remove()
+    note_short(Store(store))
     note_folds(Store(store))
 
 
@@ -124,16 +137,26 @@ def _sounds_named(args: argparse.Namespace) -> bool:
     return False
 
 
-def make_store(args: argparse.Namespace) -> None:
-    """What `multiview-prepare DATASET` does: index, extract, write, unless the store is there."""
+def make_store(args: argparse.Namespace) -> Sequence[str]:
+    """What `multiview-prepare DATASET` does: index, extract, write, unless the store is there.
+
+    Returns
+    -------
+    sequence of str
+        What the user should hear at the end.
+    """
     dataset, options, store, audio = args.dataset, args.options, args.store, _audio(args)
-    name, chosen = dataset.stored_name(options), set(options) - set(dataset.variants(options))
+    # What is not named is whatever the store is called.
+    name = dataset.stored_name(options, args.name) if args.name else ""
+    chosen = set(options) - set(dataset.variants(options))
+    if other := twin(store):
+        raise InputError(f"{other} exists: expected a --store that differs in more than the case of letters from it")
     # A store that is there can be used without its sounds, and nothing is fetched for it.
     named = _sounds_named(args)
     if (not named or (args.download and not chosen)) and already_prepared(
         store, name, args.sample_rate, None, args.views
     ):
-        return
+        return ()
     if not named:
         require_folder(audio)  # refuses, before anything is written
     with locked(store.with_name(f"{store.stem}.lock"), f"{store} is being prepared", leftovers(store)):
@@ -147,8 +170,10 @@ def make_store(args: argparse.Namespace) -> None:
             cluster=args.cluster,
             allow_missing=args.allow_missing,
             views=args.views,
-            about=dataset.about(options),
+            about=dataset.about(options, args.name if dataset.named else ""),
+            elsewhere="--name or --store" if dataset.named else "--store",
         )
+    return index.notes
 
 
 def plan(args: argparse.Namespace) -> dict:
@@ -160,7 +185,9 @@ def plan(args: argparse.Namespace) -> dict:
         If the sounds, a table or the store are not there, or not as they should be.
     """
     dataset, options, audio = args.dataset, args.options, _audio(args)
-    name = dataset.stored_name(options)
+    if not args.name:
+        raise InputError(f"expected --audio DIR or {NAME.flag} NAME, found neither; say where the sounds are")
+    name = dataset.stored_name(options, args.name)
     if args.audio and not args.download and not dataset.synthesised:
         require_folder(args.audio)
     for option in dataset.options:
@@ -170,10 +197,13 @@ def plan(args: argparse.Namespace) -> dict:
     try_views(args.sample_rate or dataset.sample_rate, args.views or ())
     there = bool(args.store) and already_prepared(args.store, name, args.sample_rate, None, args.views)
     if not args.download and not dataset.synthesised and (_sounds_named(args) or (args.store and not there)):
-        check_index(name, dataset.index(audio, **options))
+        index = dataset.index(audio, **options)
+        check_index(name, index, args.allow_missing)
+        check_part(name, index, dataset.about(options))
+        name = name_of_part(name, len(index.there().clips), index.published)
     return {
         "dataset": name,
-        "label": dataset.about(options).label,
+        "label": dataset.about(options, args.name if dataset.named else "").label,
         "sample_rate": args.sample_rate or dataset.sample_rate,
         "sample_rates_own": dataset.sample_rate,
         "preset": dataset.preset,
@@ -221,8 +251,10 @@ def run(argv: list[str]) -> None:
     elif args.plan:
         print(json.dumps(plan(args)))
     else:
-        make_store(args)
+        notes = make_store(args)
         describe(args.store)
+        for line in notes:
+            print(line, file=sys.stderr)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,38 +1,77 @@
-"""Sound files to mono waveforms at one of the two sample rates."""
+"""Sound files to mono waveforms at one of the two sample rates, and the sound files of a folder."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
-# Of the formats that libsndfile knows, by their other names, too; RAW has no header.
-SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
-SUFFIXES |= {".aif", ".aifc", ".mp3", ".oga", ".opus", ".snd"}
-BLOCK = 2**20  # samples
-_LIBRARY_ERRORS = (OSError, RuntimeError, TypeError, ValueError)
+from multiview.decoders import DECODERS, SUFFIXES, AudioError, Sound
+from multiview.support.words import counted, listed
+
+__all__ = ["AudioError", "Sound"]
+
 MIN_RATE, MAX_RATE = 1000, 1_000_000  # Hz; a damaged header says anything
 MAX_AMPLITUDE = 1e4  # times full scale; beyond it lies no sound, and its power would not be finite
+SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx", "icon\r", "lost+found", "$recycle.bin"}  # beside hidden ones
 
 
-class AudioError(Exception):
-    """A sound file that gives no usable waveform; the message says why."""
+@dataclass(frozen=True)
+class Files:
+    """What some files are: sounds and others, each in order, and how many are hidden or of the system."""
+
+    sounds: list[Path]
+    others: list[Path]
+    hidden: int
+
+    def unused(self, root: Path) -> list[str]:
+        """Lines on those that are no sounds, with paths from `root`."""
+        lines = [not_used("as no sound", self.others, root)] if self.others else []
+        return lines + ([f"not used, hidden or of the system: {counted(self.hidden, 'file')}"] if self.hidden else [])
+
+
+def not_used(why: str, paths: Collection[Path], root: Path) -> str:
+    """A line that names files, with paths from `root`."""
+    names = sorted(path.relative_to(root).as_posix() for path in paths)
+    return f"not used, {why}: {counted(len(paths), 'file')}: {listed(names)}"
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is not the user's."""
+    return name.startswith(".") or name.lower() in SYSTEM_FILES
+
+
+def is_sound(path: Path) -> bool:
+    """Whether a file is a sound by its name, be it damaged, or by what is in it."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with opened(path):
+            return True
+    except AudioError:
+        return False
+
+
+def sort_out(paths: Iterable[Path], root: Path) -> Files:
+    """The files among some paths below `root`."""
+    files = sorted(path for path in paths if path.is_file())
+    shown = [path for path in files if not any(map(is_hidden, path.relative_to(root).parts))]
+    sounds = [path for path in shown if is_sound(path)]
+    return Files(sounds, sorted(set(shown) - set(sounds)), len(files) - len(shown))
+
+
+def look_into(folder: Path) -> Files:
+    """All files below a folder."""
+    return sort_out(folder.rglob("*"), folder)
 
 
 def sound_files(folder: Path) -> list[Path]:
-    """Files below `folder` whose suffix names a sound format, in order, without hidden ones."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    """The sound files below a folder, in order, without hidden ones."""
+    return look_into(folder).sounds
 
 
 def check_rate(rate: float) -> None:
@@ -62,30 +101,35 @@ def check_samples(waveform: np.ndarray) -> None:
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
-    """A sound file to read from.
+def opened(path: str | Path) -> Iterator[Sound]:
+    """A sound file to read from, whatever it is called.
 
     Raises
     ------
     AudioError
         If the file is missing or unreadable, or of an absurd rate.
     """
-    if Path(path).is_dir():
+    path = Path(path)
+    if path.is_dir():
         raise AudioError("a folder without sound files")
-    try:
-        # As bytes, for names that are not valid text.
-        file = soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path)
-    except _LIBRARY_ERRORS as error:
-        missing = not Path(path).exists()
-        raise AudioError("no such file" if missing else f"unreadable ({error})") from error
-    with file:
-        if file.format == "RAW":  # how libsndfile takes an .au file without a header
-            raise AudioError("unreadable (no header of a sound format)")
-        check_rate(file.samplerate)
-        yield file
+    with ExitStack() as stack:
+        sound = _begun(stack, path)
+        check_rate(sound.samplerate)
+        yield sound
 
 
-def mono_blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+def _begun(stack: ExitStack, path: Path) -> Sound:
+    """The sound of the first decoder that takes the file."""
+    reasons = []
+    for decoder in DECODERS:
+        try:
+            return stack.enter_context(decoder(path))
+        except AudioError as error:
+            reasons.append(str(error))
+    raise AudioError(f"unreadable ({'; '.join(dict.fromkeys(reasons))})" if path.exists() else "no such file")
+
+
+def mono_blocks(sound: Sound) -> Iterator[np.ndarray]:
     """Samples of an open sound file, channels averaged, float32 [samples] a block.
 
     Of a long recording, not all channels are in memory at once.
@@ -97,13 +141,13 @@ def mono_blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
         were no samples.
     """
     empty = True
+    blocks = sound.blocks()
     while True:
         try:
-            # Until there is no more: a header may state any length, and `blocks` would believe it.
-            block = file.read(max(1, BLOCK // file.channels), dtype="float32", always_2d=True)
-        except _LIBRARY_ERRORS as error:
+            block = next(blocks, None)
+        except AudioError as error:
             raise AudioError(f"unreadable ({error})") from error
-        if not len(block):
+        if block is None:
             break
         waveform, empty = block.mean(axis=1), False
         check_samples(waveform)
@@ -120,11 +164,11 @@ def decode(path: str | Path) -> tuple[np.ndarray, int]:
     AudioError
         As `read_audio`.
     """
-    with opened(path) as file:
-        return np.concatenate(list(mono_blocks(file))), file.samplerate
+    with opened(path) as sound:
+        return np.concatenate(list(mono_blocks(sound))), sound.samplerate
 
 
-def stream(file: soundfile.SoundFile, sample_rate: int) -> Iterator[np.ndarray]:
+def stream(sound: Sound, sample_rate: int) -> Iterator[np.ndarray]:
     """An open sound file as float32 mono parts [samples] at `sample_rate` Hz, in constant memory.
 
     Raises
@@ -132,11 +176,11 @@ def stream(file: soundfile.SoundFile, sample_rate: int) -> Iterator[np.ndarray]:
     AudioError
         As `mono_blocks`.
     """
-    if file.samplerate == sample_rate:
-        yield from mono_blocks(file)
+    if sound.samplerate == sample_rate:
+        yield from mono_blocks(sound)
         return
-    resampler = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32", quality="HQ")
-    for block in mono_blocks(file):
+    resampler = soxr.ResampleStream(sound.samplerate, sample_rate, 1, dtype="float32", quality="HQ")
+    for block in mono_blocks(sound):
         yield resampler.resample_chunk(block)
     yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
 
@@ -151,7 +195,7 @@ def to_rate(waveform: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
 
 
 def read_audio(path: str | Path, sample_rate: int) -> np.ndarray:
-    """Read any file that libsndfile reads as float32 mono [samples] at `sample_rate` Hz.
+    """Read a sound file of any format as float32 mono [samples] at `sample_rate` Hz.
 
     Raises
     ------

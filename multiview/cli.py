@@ -87,11 +87,15 @@ def add_grid_options(command: Parser) -> None:
     add("--jobs", type=int, default=1, metavar="N", help="runs at a time, one a GPU where there are several (1)")
     add("--cluster", metavar="ADDRESS", help="run on the workers of a Dask scheduler, tcp://host:port")
     add("--print-commands", action="store_true", help="print the command of each run to do, and end")
-    add("--status", action="store_true", help="print what is done, running and to do, with the time left, and end")
+    add(
+        "--status",
+        action="store_true",
+        help="print what is done, running, failed and to do, and the time left",
+    )
 
 
 def _grid(args: argparse.Namespace) -> int:
-    from multiview.experiment.grid import overview, run_grid, tasks
+    from multiview.experiment.grid import TO_RUN, overview, run_grid, tasks
     from multiview.store import Store
 
     if args.jobs < 1:
@@ -102,7 +106,7 @@ def _grid(args: argparse.Namespace) -> int:
     grid = tasks(Store(store), results, args.preset, args.systems, args.folds, args.ablations, **changes)
     if args.print_commands:
         for task in grid:
-            if task.state() in ("to do", "failed"):
+            if task.state() in TO_RUN:
                 print(shlex.join(task.command))
         return 0
     if args.status:

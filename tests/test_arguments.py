@@ -111,7 +111,7 @@ def test_declaration_that_does_not_fit_names_the_field(changes: dict, message: s
 def test_source_and_protocol_travel_with_the_store(esc_tree: Path, tmp_path: Path) -> None:
     assert run("esc50", "--audio", esc_tree, "--store", tmp_path / "s.h5", "--sample-rate", 22050, "--jobs", 1) == 0
     about = Store(tmp_path / "s.h5").about
-    assert (about.label, about.epochs, about.validation_sources) == ("ESC-50", 3000, 2)
+    assert (about.label, about.epochs, about.validation_sources) == ("ESC-50, 30 of 2000 clips", 3000, 2)
     assert about.non_commercial and "BY-NC" in about.licence and about.page == "https://github.com/karoldvl/ESC-50"
 
 
@@ -245,7 +245,7 @@ def test_a_view_and_a_dataset_of_one_s_own(esc_tree: Path, tmp_path: Path) -> No
         assert json.loads(file.attrs["plugins"]) == {"loudness.py": {"view": ["loudness"]}}
         assert json.loads(file.attrs["about"])["label"] == "Mine only"
     looked = prepare(tmp_path, "--inspect", "s.h5", *own)
-    assert looked.returncode == 0 and "loudness" in looked.stdout and (tmp_path / "views.png").exists()
+    assert looked.returncode == 0 and "loudness" in looked.stdout and (tmp_path / "s_views.png").exists()
     refused = prepare(tmp_path, "--inspect", "s.h5")
     assert refused.returncode == 1 and "say --plugin loudness.py" in refused.stderr
 

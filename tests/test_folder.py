@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_prep import arguments
 from data_prep import prepare as command
 from data_prep.datasets import folder
 from multiview.store import Store
@@ -32,7 +35,7 @@ def prepare_folder(store: Path, *arguments: object) -> int:
 
 
 def test_folder_takes_sub_folders_as_classes_and_stores_its_folds(class_folders: Path, tmp_path: Path) -> None:
-    assert prepare_folder(tmp_path / "s.h5", "--audio", class_folders, "--folds", 3, "--seed", 4) == 0
+    assert prepare_folder(tmp_path / "s.h5", "--audio", class_folders, "--draw-folds", 3, "--seed", 4) == 0
     store = Store(tmp_path / "s.h5")
     assert store.classes == ["bell", "wind"] and len(store) == 19
     assert "bell/0.wav" in store.ids and len(set(store.sources)) == 19
@@ -50,7 +53,7 @@ def test_folder_folds_follow_the_seed(class_folders: Path) -> None:
 
 def test_folder_with_too_few_clips_for_the_folds(class_folders: Path) -> None:
     with pytest.raises(InputError, match="expected 2 to 7 folds, as many as class 'bell'"):
-        folder.index(class_folders, folds=8)
+        folder.index(class_folders, draw_folds=8)
 
 
 def write_table(path: Path, rows: list[dict]) -> Path:
@@ -89,7 +92,7 @@ def test_table_gives_folds_sources_and_splits(class_folders: Path, tmp_path: Pat
 def test_table_paths_begin_at_audio_and_keep_labels_as_text(class_folders: Path, tmp_path: Path) -> None:
     rows = [{**row, "label": {"bell": "007", "wind": "NA"}[row["label"]]} for row in own_rows(class_folders)]
     csv = write_table(tmp_path / "elsewhere.csv", rows)
-    index = folder.index(class_folders, csv=csv, folds=3)
+    index = folder.index(class_folders, csv=csv, draw_folds=3)
     assert index.classes == ["007", "NA"] and all(clip.path.is_file() for clip in index.clips)
 
 
@@ -105,7 +108,7 @@ def test_drawn_folds_keep_sources_whole(
         for clip in range(clips)
     ]
     csv = write_table(tmp_path_factory.mktemp("t") / "t.csv", rows)
-    clips = folder.index(None, csv=csv, folds=wanted, seed=seed).clips
+    clips = folder.index(None, csv=csv, draw_folds=wanted, seed=seed).clips
     fold_of: dict[str, set[int]] = {}
     for clip in clips:
         fold_of.setdefault(clip.source, set()).add(clip.fold)
@@ -128,9 +131,9 @@ def test_sources_of_several_classes_leave_no_fold_without_a_class(
         return
     csv = write_table(tmp_path_factory.mktemp("t") / "t.csv", rows)
     try:
-        clips = folder.index(None, csv=csv, folds=3, seed=seed).clips
+        clips = folder.index(None, csv=csv, draw_folds=3, seed=seed).clips
     except InputError as error:
-        assert "say fewer --folds" in str(error)
+        assert "say fewer --draw-folds" in str(error)
         return
     drawn = pd.crosstab([clip.label for clip in clips], [clip.fold for clip in clips])
     assert drawn.shape == (len(counts), 3) and drawn.gt(0).all(axis=None)
@@ -195,6 +198,131 @@ def test_table_with_folds_takes_no_drawing_options(class_folders: Path, tmp_path
         folder.index(None, csv=csv, seed=1)
     csv = write_table(class_folders / "c.csv", own_rows(class_folders, split=lambda n: "evaluation"))
     with pytest.raises(InputError, match="which are the test set"):
-        folder.index(None, csv=csv, folds=3)
+        folder.index(None, csv=csv, draw_folds=3)
     with pytest.raises(InputError, match="found no file; check --csv"):
         folder.index(None, csv=tmp_path / "none.csv")
+
+
+def test_what_is_not_used_is_counted_and_named(
+    class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (class_folders / "cover.jpg").write_bytes(b"\xff\xd8\xff no sound")
+    for name in (".DS_Store", "wind/Thumbs.db"):
+        trees.touch(class_folders / name)
+    trees.write_tone(class_folders / "stray.wav")
+    (class_folders / "rain").mkdir()
+    assert prepare_folder(tmp_path / "s.h5", "--audio", class_folders) == 0
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("not used")] == [
+        "not used, as without a sound: 1 sub-folder: rain",
+        "not used, as in no sub-folder: 1 file: stray.wav",
+        "not used, as no sound: 2 files: bell/notes.txt, cover.jpg",
+        "not used, hidden or of the system: 2 files",
+    ]
+
+
+def test_what_lies_beside_the_clips_of_a_table_is_named(
+    class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    csv = write_table(class_folders / "bell" / "clips.csv", own_rows(class_folders)[1:])
+    assert prepare_folder(tmp_path / "s.h5", "--csv", csv, "--audio", class_folders) == 0
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("not used")] == [
+        "not used, as not in the table: 1 file: bell/0.wav",
+        "not used, as no sound: 1 file: bell/notes.txt",
+    ]
+
+
+def test_recordings_of_phones_become_a_dataset(tmp_path: Path, rng) -> None:
+    """m4a, 48 kHz, stereo; one without a suffix; as many folds as the smallest class has recordings."""
+    for name, seconds in (("bark", (2, 3, 4)), ("howl", (2, 2.5, 3, 5))):
+        for number, length in enumerate(seconds):
+            path = tmp_path / "dogs" / name / (f"{number}.m4a" if number else "memo")
+            trees.write_encoded(path, rng.uniform(-0.1, 0.1, (round(length * 48000), 2)), 48000, "aac", "ipod")
+    assert prepare_folder(tmp_path / "s.h5", "--audio", tmp_path / "dogs") == 0
+    store = Store(tmp_path / "s.h5")
+    assert store.dataset == store.about.label == "dogs" and store.classes == ["bark", "howl"]
+    assert list(store.ids) == [
+        "bark/1.m4a",
+        "bark/2.m4a",
+        "bark/memo",
+        "howl/1.m4a",
+        "howl/2.m4a",
+        "howl/3.m4a",
+        "howl/memo",
+    ]
+    np.testing.assert_allclose(store.samples / 22050, [3, 4, 2, 2.5, 3, 5, 2], atol=0.05)
+    assert set(store.folds) == {1, 2, 3}
+
+
+def test_recordings_shorter_than_a_segment_are_padded_and_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for name in ("a", "b"):
+        for number in range(3):
+            trees.write_tone(tmp_path / "d" / name / f"{number}.wav", samples=40_000)
+    trees.write_tone(tmp_path / "d" / "a" / "blip.wav", samples=50)
+    assert prepare_folder(tmp_path / "s.h5", "--audio", tmp_path / "d") == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "shorter than a segment" in line]
+    assert line.startswith("note: 1 recording is shorter") and line.endswith("padded with silence: a/blip.wav")
+    assert len(Store(tmp_path / "s.h5")) == 7
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ({"Dog": 3, "dog": 3}, "differ in more than the case of letters, found 'Dog' and 'dog'"),
+        ({"dog": 3, "cat": 1}, "at least two recordings of each class, .* found one of 'cat'"),
+    ],
+)
+def test_classes_that_cannot_be_learned_are_one_line(
+    tmp_path: Path, classes: dict[str, int], message: str, capsys: pytest.CaptureFixture
+) -> None:
+    for name, count in classes.items():
+        for number in range(count):
+            trees.touch(tmp_path / "d" / name / f"{number}.wav")
+    assert prepare_folder(tmp_path / "s.h5", "--audio", tmp_path / "d") == 1
+    error = capsys.readouterr().err.strip()
+    assert re.search(message, error) and "\n" not in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d"]  # no lock, no folder
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "a/b", "..", ".hidden", "a\nb", "a:b", "end ", "-x", "x" * 101, "esc50", "GTZAN", "gtzan_1_of_2", "all"],
+)
+def test_a_name_that_is_none_is_refused(class_folders: Path, name: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        prepare_folder(class_folders / "s.h5", "--audio", class_folders, f"--name={name}")
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "argument --name: expected" in last and "name" in last
+
+
+def test_names_come_from_the_folder_or_the_table(class_folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def named(*words: object) -> str:
+        return arguments.parse(["folder", "--store", "s.h5", *map(str, words)]).name
+
+    csv = write_table(class_folders.parent / "Mes oiseaux é.csv", own_rows(class_folders))
+    monkeypatch.chdir(class_folders)
+    assert named("--audio", ".") == named("--audio", class_folders) == "sounds"
+    assert named("--csv", csv) == "Mes oiseaux é" and named("--csv", csv, "--audio", ".") == "Mes oiseaux é"
+    assert named("--audio", ".", "--name", "dogs") == "dogs"
+    assert named() == ""
+    esc = class_folders.parent / "esc10"
+    esc.mkdir()
+    with pytest.raises(SystemExit, match="2"):
+        named("--audio", esc)
+
+
+def test_a_store_that_differs_in_case_only_is_refused(
+    class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert prepare_folder(tmp_path / "Dogs.h5", "--audio", class_folders) == 0
+    capsys.readouterr()
+    assert prepare_folder(tmp_path / "dogs.h5", "--audio", class_folders) == 1
+    assert "Dogs.h5 exists: expected a --store that differs in more than the case" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.glob("*ogs*")} == {"Dogs.h5"}
+
+
+def test_help_is_about_folders(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        command.main(["folder", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--audio DIR folder with a sub-folder of sounds for each class" in text and "--name NAME" in text
+    assert "download" not in text and "esc10" not in text and " --folds" not in text

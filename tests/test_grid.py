@@ -115,7 +115,7 @@ def under_way(task: Task, epoch: int, seconds: float) -> None:
 
 def test_overview_says_what_is_done_running_and_to_do(tmp_path: Path) -> None:
     grid = [fake(tmp_path, f"{kind}/fold{fold}", "pass") for kind in ("mel", "raw") for fold in (1, 2, 3)]
-    assert overview(grid).splitlines()[0] == "6 runs: 0 done, 0 running, 0 failed, 6 to do"
+    assert overview(grid).splitlines()[0] == "6 runs: 0 done, 0 running, 0 interrupted, 0 failed, 6 to do"
     finish(grid[0], 600)
     finish(grid[1], 1200)
     finish(grid[3], status="failed")
@@ -123,9 +123,11 @@ def test_overview_says_what_is_done_running_and_to_do(tmp_path: Path) -> None:
     with grid[5].run.locked():
         lines = overview(grid).splitlines()
         # One mel at 15 minutes, and three raws of which none is finished or has a checkpoint.
-        assert lines[0] == ("6 runs: 2 done, 1 running, 1 failed, 2 to do; about 0 h 15 min left and 3 of unknown time")
+        assert lines[0] == (
+            "6 runs: 2 done, 1 running, 1 interrupted, 1 failed, 1 to do; about 0 h 15 min left and 3 of unknown time"
+        )
         assert lines[1].split(None, 1) == ["mel", "fold1 done, fold2 done, fold3 to do"]
-        assert lines[2].split(None, 1) == ["raw", "fold1 failed, fold2 to do, fold3 running 0%"]
+        assert lines[2].split(None, 1) == ["raw", "fold1 failed 0%, fold2 interrupted 0%, fold3 running 0%"]
         # Its pace makes 40 minutes of a raw, of which it has 30 to go: 15 + 40 + 40 of the others would follow it.
         under_way(grid[5], 25, 600)
         lines = overview(grid).splitlines()
@@ -188,13 +190,13 @@ def test_several_run_at_once_and_one_failure_stops_no_other(
     grid.append(fake(tmp_path, "raw/fold2", "pass"))
     failed = run_grid(grid, jobs=2)
     assert [task.name for task in failed] == ["raw/fold1"]
-    assert [task.state() for task in grid] == ["done", "done", "to do", "done"]
+    assert [task.state() for task in grid] == ["done", "done", "failed", "done"]
     assert "no luck" in failed[0].log.read_text()
     used = {(tmp_path / "results" / "mel" / f"fold{fold}.met").read_text() for fold in (1, 2)}
     assert used == {"3", "5"}
     printed = capsys.readouterr().err
     assert (
-        printed.startswith("4 runs: 0 done, 0 running, 0 failed, 4 to do\n")
+        printed.startswith("4 runs: 0 done, 0 running, 0 interrupted, 0 failed, 4 to do\n")
         and "[4/4]" in printed
         and "raw/fold1 failed with exit status 1" in printed
         and "no luck" not in printed
@@ -300,7 +302,7 @@ def test_command_line_lists_commands_and_state(
     assert len(lines) == 4 and shlex.split(lines[1])[-1] == "float32"
     assert str(tmp_path / "my results" / "raw" / "fold1") in shlex.split(lines[1])
     assert cli.main([*arguments, "--status", "--ablations", "averaged"]) == 0
-    assert "35 runs: 0 done, 0 running, 0 failed, 35 to do" in capsys.readouterr().err
+    assert "35 runs: 0 done, 0 running, 0 interrupted, 0 failed, 35 to do" in capsys.readouterr().err
     assert not (tmp_path / "my results").exists()
     for wrong, message in ((["--jobs", "0"], "--jobs of at least 1"), (["--ablations", "x"], "expected ablations of")):
         assert cli.main([*arguments, *wrong]) == 1
@@ -322,3 +324,24 @@ def test_gpus_are_counted_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.devnull)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert visible_gpus() == []
+
+
+def test_a_run_that_fails_before_it_begins_counts_as_failed(tmp_path: Path) -> None:
+    """Also one that is ended from outside; begun again, it is as any other."""
+    grid = [fake(tmp_path, "mel/fold1", "sys.exit(2)"), fake(tmp_path, "raw/fold1", "os.kill(os.getpid(), 9)")]
+    assert len(run_grid(grid)) == 2
+    assert [task.run.why_failed() for task in grid] == [
+        "its command ended with exit status 2; see train.log",
+        "its command ended with signal 9, perhaps for want of memory; see train.log",
+    ]
+    assert overview(grid).startswith("2 runs: 0 done, 0 running, 0 interrupted, 2 failed, 0 to do")
+    assert run_grid([fake(tmp_path, "mel/fold1", "pass")]) == []
+    assert overview(grid).startswith("2 runs: 1 done, 0 running, 0 interrupted, 1 failed, 0 to do")
+
+
+def test_interrupted_runs_say_how_far_they_are(tmp_path: Path) -> None:
+    grid = [fake(tmp_path, f"mel/fold{fold}", "pass") for fold in (1, 2)]
+    under_way(grid[0], 40, 600)
+    (first, line) = overview(grid).splitlines()
+    assert first.startswith("2 runs: 0 done, 0 running, 1 interrupted, 0 failed, 1 to do")
+    assert line.split(None, 1) == ["mel", "fold1 interrupted 40%, fold2 to do"]

@@ -84,7 +84,9 @@ def test_classes_may_be_called_anything(rng: np.random.Generator, tmp_path: Path
             soundfile.write(tmp_path / "sounds" / name / f"{number}.wav", rng.uniform(-0.1, 0.1, RATE), RATE)
     store = str(tmp_path / "s.h5")
     assert (
-        command.main(["folder", "--audio", str(tmp_path / "sounds"), "--store", store, "--folds", "2", "--jobs", "1"])
+        command.main(
+            ["folder", "--audio", str(tmp_path / "sounds"), "--store", store, "--draw-folds", "2", "--jobs", "1"]
+        )
         == 0
     )
     assert command.main(["--inspect", store]) == 0
@@ -126,7 +128,7 @@ def test_lines_bound_what_a_segment_takes(rate: int, start: int) -> None:
 
 def test_picture_has_a_panel_for_each_class_and_view(tiny_store: Store, tmp_path: Path) -> None:
     assert command.main(["--inspect", str(tiny_store.path), "--to", str(tmp_path)]) == 0
-    image = matplotlib.image.imread(tmp_path / "views.png")[..., :3]
+    image = matplotlib.image.imread(tmp_path / f"{tiny_store.path.stem}_views.png")[..., :3]
     assert image.shape[1] > 600 and image.std() > 0.1
     # Spectrograms differ between classes: a rising chirp is not a falling one.
     left, middle = (image[:, int(image.shape[1] * at) :][:, :150] for at in (0.1, 0.42))
@@ -175,7 +177,7 @@ def test_store_without_waveforms_says_what_it_cannot_tell(
     assert "silent, clipped and equal clips: not known, the store holds no raw" in text.splitlines()
     assert "shorter than a segment (padded with silence): 1: short.wav" in text.splitlines()
     assert list(inspection.view_table(Store(store)).index) == ["cqt"]
-    assert matplotlib.image.imread(tmp_path / "views.png").std() > 0.1
+    assert matplotlib.image.imread(tmp_path / "s_views.png").std() > 0.1
 
 
 def test_inspect_stands_alone(tiny_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,8 @@ from data_prep import prepare as command
 from data_prep.datasets import demo, esc10, esc50
 from multiview.audio import AudioError, read_audio
 from multiview.store import Store
+from multiview.support.errors import InputError
+from multiview.support.files import locked
 from tests import trees
 
 
@@ -47,7 +51,10 @@ def test_esc50_and_esc10_in_official_order(esc_tree: Path) -> None:
     [
         (lambda t: t.drop(columns=["fold", "src_file"]), "missing: fold, src_file"),
         (lambda t: t.iloc[:0], "lists no clips"),
-        (lambda t: t.assign(fold=t.fold.replace(3, 4)), "found none in fold 3"),
+        (
+            lambda t: t.assign(fold=t.fold.replace(3, 4)),
+            "1,970 of its 2,000 sound files are missing, all of fold 3",
+        ),
         (lambda t: t.assign(fold=t.fold.astype(object).replace(5, "x")), "fold that is no whole number"),
         (lambda t: pd.concat([t, t.iloc[:1]]), "more than once"),
     ],
@@ -200,8 +207,6 @@ def test_demo_is_the_same_everywhere_and_shares_no_source_between_folds(tmp_path
 
 
 def test_second_call_on_a_store_says_so(esc_tree: Path, capsys: pytest.CaptureFixture) -> None:
-    from multiview.support.files import locked
-
     store = esc_tree.parent / "s.h5"
     with locked(esc_tree.parent / "s.lock", "test", "none"):
         assert run("esc50", "--audio", esc_tree, "--store", store) == 1
@@ -268,10 +273,10 @@ def test_other_seed_makes_other_sounds(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_options_that_do_not_apply_are_refused(capsys: pytest.CaptureFixture) -> None:
-    for arguments in (("esc10", "--store", "s.h5", "--folds", 3), ("demo", "--store", "s.h5", "--jobs", 0)):
+    for arguments in (("esc10", "--store", "s.h5", "--draw-folds", 3), ("demo", "--store", "s.h5", "--jobs", 0)):
         with pytest.raises(SystemExit, match="2"):
             run(*arguments)
-    assert "--folds does not go with esc10; it is for folder" in capsys.readouterr().err
+    assert "--draw-folds does not go with esc10; it is for folder" in capsys.readouterr().err
 
 
 def test_software_is_recorded(tiny_store: Store) -> None:
@@ -280,3 +285,50 @@ def test_software_is_recorded(tiny_store: Store) -> None:
 
     with h5py.File(tiny_store.path) as file:
         assert json.loads(file.attrs["software"])["librosa"] == librosa.__version__
+
+
+def test_no_call_leaves_its_lock(esc_tree: Path) -> None:
+    store = esc_tree.parent / "stores" / "s.h5"
+    for path in (esc_tree / "audio").iterdir():
+        path.write_bytes(b"no sound")
+    assert run("esc50", "--audio", esc_tree, "--store", store) == 1
+    assert not list(store.parent.glob("*.lock")) and not store.exists()
+    for path in (esc_tree / "audio").iterdir():
+        trees.write_tone(path)
+    assert run("esc50", "--audio", esc_tree, "--store", store, "--sample-rate", 22050) == 0
+    assert [path.name for path in store.parent.iterdir()] == ["s.h5"]
+
+
+def test_a_lock_that_goes_with_its_holder_still_lets_one_in_at_a_time(tmp_path: Path) -> None:
+    """Many hold it in turn, each for a moment, and none beside another."""
+    inside, most, turns = [0], [0], [0]
+
+    def take() -> None:
+        for _ in range(20):
+            try:
+                with locked(tmp_path / "x.lock", "test", "none"):
+                    inside[0] += 1
+                    most[0] = max(most[0], inside[0])
+                    time.sleep(0.001)
+                    inside[0] -= 1
+                    turns[0] += 1
+            except InputError:
+                pass
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] and turns[0] >= 20 and not list(tmp_path.iterdir())
+
+
+def test_too_little_of_a_published_dataset_is_refused_before_work(esc_tree: Path, capsys) -> None:
+    edit_table(esc_tree, lambda t: t[t.fold == 5])
+    call = ("esc50", "--audio", esc_tree, "--store", esc_tree.parent / "s.h5")
+    assert run(*call) == 1
+    error = capsys.readouterr().err.strip()
+    assert "1,994 of its 2,000 sound files are missing, all of fold 1, 2, 3, 4 among them" in error
+    assert run(*call, "--allow-missing") == 1
+    error = capsys.readouterr().err.strip()
+    assert "with 6 of the 2,000 clips no fold can be trained on" in error and "\n" not in error

@@ -99,10 +99,18 @@ def test_official_layouts_from_sounds_to_the_table(
     assert result.returncode == 0, result.stderr[-2000:]
     for text in said:
         assert text in result.stdout + result.stderr
-    table = (project / "results" / name / "demo" / "table.md").read_text()
-    assert "| Mel " in table and str(PAPER_TABLE_3["mel"][name]) in table
-    metrics = json.loads((project / "results" / name / "demo" / "mel" / "fold1" / "metrics.json").read_text())
-    assert metrics["dataset"] == name and metrics["clips"] == {"dcase2016": 6, "gtzan": 3}[name]
+    # A part of a published dataset is another protocol, beside which the paper's figures do not stand.
+    part = {"dcase2016": "dcase2016_18_of_1560", "gtzan": "gtzan_29_of_1000"}[name]
+    results = project / "results" / part / "demo"
+    assert not (project / "results" / name).exists()
+    table, page = ((results / file).read_text() for file in ("table.md", "report.html"))
+    assert "| Mel " in table and f"| {part} " in table and part in page
+    assert str(PAPER_TABLE_3["mel"][name]) not in table and "paper, %" not in table
+    metrics = json.loads((results / "mel" / "fold1" / "metrics.json").read_text())
+    assert metrics["dataset"] == part and metrics["clips"] == {"dcase2016": 6, "gtzan": 3}[name]
+    record = json.loads((results / "mel" / "fold1" / "run.json").read_text())
+    label = {"dcase2016": "DCASE2016, 18 of 1560 clips", "gtzan": "GTZAN, 29 of 1000 clips"}[name]
+    assert record["store"]["about"]["label"] == label
 
 
 def test_all_names_each_dataset(project: Path, tmp_path: Path) -> None:
@@ -173,6 +181,71 @@ def test_other_views_stand_apart(project: Path) -> None:
     record = json.loads((project / "results/demo/demo_mel-raw/concat/fold1/run.json").read_text())
     assert record["settings"]["views"] == "mel,raw" and record["store"]["views"] == ["mel", "raw"]
     assert "| Concat. fusion" in result.stdout
+
+
+def own_sounds(folder: Path, classes: tuple[str, ...] = ("bell", "wind")) -> Path:
+    for name in classes:
+        for number in range(3):
+            trees.write_tone(folder / name / f"{number}.wav", samples=40_000 + number)
+    return folder
+
+
+def test_two_datasets_of_one_s_own_never_meet(project: Path, tmp_path: Path) -> None:
+    """By the names of their folders, or as they are called."""
+    quick = ("--preset", "demo", "--epochs", "1", "--systems", "mel", "--folds", "1")
+    birds, dogs = (own_sounds(tmp_path / name, (name, "wind")) for name in ("birds", "dogs"))
+    for arguments in (("--audio", birds), ("--audio", dogs), ("--audio", dogs, "--name", "my dogs")):
+        result = run(project, "folder", *map(str, arguments), *quick)
+        assert result.returncode == 0, result.stderr[-2000:]
+    for name, first in (("birds", "birds"), ("dogs", "dogs"), ("my dogs", "dogs")):
+        assert (project / "stores" / f"{name}_22050.h5").is_file()
+        record = json.loads((project / "results" / name / "demo" / "mel" / "fold1" / "run.json").read_text())
+        assert record["store"]["classes"] == [first, "wind"] and record["store"]["about"]["label"] == name
+        assert (project / "results" / name / "demo" / "table.md").read_text().startswith(f"| {name} ")
+    # The name stands for the sounds, which are not needed again.
+    again = run(project, "folder", "--name", "my dogs", *quick, "--status")
+    assert again.returncode == 0 and "1 runs: 1 done" in again.stderr
+    other = run(project, "folder", "--audio", str(birds), "--name", "dogs", *quick)
+    assert other.returncode == 1 and "exists with other clips" in other.stderr and "another --name" in other.stderr
+    twin = run(project, "folder", "--audio", str(birds), "--name", "Dogs", *quick)
+    assert twin.returncode == 1 and "more than the case of letters" in twin.stderr
+    assert not (project / "stores" / "Dogs_22050.h5").exists()
+
+
+def test_a_refusal_comes_last_and_alone(project: Path, tmp_path: Path) -> None:
+    call = ("folder", "--audio", str(own_sounds(tmp_path / "calm")), "--preset", "demo", "--systems", "mel")
+    assert run(project, *call, "--folds", "1", "--epochs", "1").returncode == 0
+    # Other settings, with runs that are there.
+    refused = run(project, *call, "--epochs", "2")
+    assert refused.returncode == 1 and refused.stdout.splitlines()[1:] == []  # what the store holds, and no old table
+    last = refused.stderr.splitlines()[-1]
+    assert last.startswith("multiview: error:") and "holds another run: epochs 1 instead of 2" in last
+    # A run that fails does not hide the others, and is named below them.
+    spoilt = project / "results" / "calm" / "demo" / "mel" / "fold2"
+    spoilt.mkdir(parents=True)
+    (spoilt / "run.json").write_text("{")
+    failed = run(project, *call, "--folds", "1,2", "--epochs", "1")
+    assert failed.returncode == 1 and "| Mel " in failed.stdout
+    assert failed.stderr.splitlines()[-1] == "multiview: error: the report is without mel/fold2; see above"
+    status = run(project, *call, "--folds", "1,2,3", "--epochs", "1", "--status")
+    assert "3 runs: 1 done, 0 running, 0 interrupted, 1 failed, 1 to do" in status.stderr
+
+
+def test_missing_files_come_first_and_may_be_missing(project: Path, tmp_path: Path) -> None:
+    root = trees.esc50(tmp_path / "ESC-50-master")
+    for path in (root / "audio").glob("[345]-*"):
+        path.unlink()
+    call = ("esc10", "--audio", str(root), "--preset", "demo", "--epochs", "1", "--systems", "mel")
+    refused = run(project, *call)
+    line = refused.stderr.strip()
+    assert refused.returncode == 1 and "\n" not in line and "fold column" not in line
+    assert "esc10: 392 of its 400 sound files are missing, the first" in line and "--allow-missing" in line
+    assert "all of fold 3, 4, 5 among them" in line
+    assert not (project / "stores" / "esc10_22050.h5").exists()
+    allowed = run(project, *call, "--allow-missing")
+    assert allowed.returncode == 0, allowed.stderr[-2000:]
+    assert "8 of the 400 clips that are published: another protocol, named esc10_8_of_400" in allowed.stderr
+    assert "| esc10_8_of_400 " in (project / "results" / "esc10_8_of_400" / "demo" / "table.md").read_text()
 
 
 def test_help_names_datasets_and_an_example(project: Path, tmp_path: Path) -> None:

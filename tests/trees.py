@@ -122,3 +122,22 @@ def gtzan(
             if path.stem == "jazz.00054":
                 path.write_bytes(b"\0" * 1000)
     return root
+
+
+def write_encoded(
+    path: Path, sound: np.ndarray, rate: int, codec: str, container: str, layout: str | None = None
+) -> None:
+    """Write float [samples, channels] with FFmpeg's encoders, as phones and browsers do."""
+    import av
+
+    layout = layout or {1: "mono", 2: "stereo"}[sound.shape[1]]
+    frame = av.AudioFrame.from_ndarray(sound.astype(np.float32).reshape(1, -1), format="flt", layout=layout)
+    frame.sample_rate = rate
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream(codec, rate=rate, layout=layout, bit_rate=128_000)
+        context = stream.codec_context
+        resampler = av.AudioResampler(context.format, context.layout, rate, context.frame_size or 1024)
+        for part in (*resampler.resample(frame), *resampler.resample(None)):
+            file.mux(stream.encode(part))
+        file.mux(stream.encode(None))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,18 @@ class ClipFile:
 class Index:
     """A dataset on disk: its class names and its clips in a fixed order.
 
-    `published` is how many clips the dataset has where it is published, None where that is open.
+    `published` is how many clips the dataset has where it is published, None where that is open; `notes` are lines for
+    the user, said when the store is there.
     """
 
     classes: Sequence[str]
     clips: Sequence[ClipFile]
     published: int | None = None
+    notes: Sequence[str] = ()
+
+    def there(self) -> Index:
+        """Without the clips whose files are missing."""
+        return replace(self, clips=[clip for clip in self.clips if clip.path.exists()])
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,10 @@ class Dataset:
         What `multiview reproduce` takes by default.
     synthesised : bool
         Whether `index` makes the sounds itself, by default beside the store.
+    named : bool
+        Whether it is anyone's own, and the user names it: with --name, or by the name of the folder or table.
+    audio : str
+        What --audio is.
     """
 
     name: str
@@ -133,6 +144,8 @@ class Dataset:
     preset: str | None = None
     folds: str | None = None
     synthesised: bool = False
+    named: bool = False
+    audio: str = "folder with the dataset"
 
     def __post_init__(self) -> None:
         def check(fits: bool, name: str, expected: str, found: object) -> None:
@@ -151,16 +164,19 @@ class Dataset:
             check(option.flag.startswith("--"), "options", "a flag that begins with --", option.flag)
             check(option.name in taken, "options", f"that index takes {option.name}", list(taken))
 
-    def stored_name(self, options: Mapping[str, Any]) -> str:
-        """What its store says as its name: with the variants among `options`, it is another protocol."""
-        return "_".join([self.name, *self.variants(options)])
+    def stored_name(self, options: Mapping[str, Any], name: str = "") -> str:
+        """What its store says as its name: with the variants among `options`, it is another protocol.
 
-    def about(self, options: Mapping[str, Any] | None = None) -> About:
-        """What travels with its store, made with `options`."""
+        `name` is what the user calls it.
+        """
+        return "_".join([name or self.name, *self.variants(options)])
+
+    def about(self, options: Mapping[str, Any] | None = None, name: str = "") -> About:
+        """What travels with its store, made with `options`; `name` is what the user calls it."""
         options = options or {}
         source = self.source
         return About(
-            label=" ".join([self.label, *(name.replace("_", " ") for name in self.variants(options))]),
+            label=" ".join([name or self.label, *(each.replace("_", " ") for each in self.variants(options))]),
             epochs=self.epochs,
             validation_sources=self.validation_sources,
             page=source.page if source else "",
@@ -172,6 +188,16 @@ class Dataset:
     def variants(self, options: Mapping[str, Any]) -> list[str]:
         """Those of `options` that make another protocol, in the order of their declaration."""
         return [option.name for option in self.options if option.variant and option.name in options]
+
+
+def name_of_part(name: str, clips: int, published: int | None) -> str:
+    """What `clips` of the clips of a published dataset are called: another protocol than all of them."""
+    return name if published is None or clips >= published else f"{name}_{clips}_of_{published}"
+
+
+def is_part(found: str, name: str) -> bool:
+    """Whether `found` is the dataset `name`, or a part of it as `name_of_part` calls it."""
+    return re.fullmatch(rf"{re.escape(name)}(_\d+_of_\d+)?", found) is not None
 
 
 DATASETS: Registry[Dataset] = Registry("dataset")

@@ -1,4 +1,4 @@
-"""Anyone's own sounds, in any format that libsndfile reads: one sub-folder a class, or a table.
+"""Anyone's own sounds, in any format: one sub-folder a class, or a table.
 
 A table is a CSV file with the columns `path` and `label`, and optionally `fold` (1, 2, ...), `split`
 (`development` or `evaluation`) and `source` (clips that share one stay on one side of a split). Folds
@@ -16,25 +16,51 @@ import pandas as pd
 
 from data_prep.datasets.base import DATASETS, ClipFile, Dataset, Index, Option, seed_option, whole
 from data_prep.datasets.finding import require_folder, stratified_folds
-from multiview.audio import sound_files
+from multiview.audio import is_hidden, not_used, sort_out
 from multiview.support.errors import InputError
+from multiview.support.words import counted, listed
 
 FOLDS = 5
 DRAWS = 100
 SPLITS = ("development", "evaluation")
 
 
-def _sub_folders(root: Path) -> pd.DataFrame:
-    """Rows of `path` and `label`: the sound files below `root`, each labelled with its sub-folder."""
-    children = [child for child in sorted(root.iterdir()) if child.is_dir() and not child.name.startswith(".")]
-    rows = [(path.relative_to(root).as_posix(), child.name) for child in children for path in sound_files(child)]
+def _sub_folders(root: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Rows of `path` and `label`, which is the sub-folder, of the sounds below `root`; and lines on what is not used.
+
+    A sub-folder may be a link.
+    """
+    children = sorted(root.iterdir())
+    below = sort_out((path for child in children for path in ([child] if child.is_file() else child.rglob("*"))), root)
+    paths = [path.relative_to(root) for path in below.sounds]
+    rows = [(path.as_posix(), path.parts[0]) for path in paths if len(path.parts) > 1]
     found = sorted({label for _, label in rows})
     if len(found) < 2:
         raise InputError(
             f"expected at least two sub-folders with sound files in {root}, one a class; "
             f"found {len(found)}; check --audio, or give a table with --csv"
         )
-    return pd.DataFrame(rows, columns=["path", "label"])
+    notes = below.unused(root)
+    if outside := [path for path in below.sounds if path.parent == root]:
+        notes.insert(0, not_used("as in no sub-folder", outside, root))
+    empty = [each.name for each in children if each.is_dir() and not is_hidden(each.name) and each.name not in found]
+    if empty:
+        notes.insert(0, f"not used, as without a sound: {counted(len(empty), 'sub-folder')}: {listed(empty)}")
+    return pd.DataFrame(rows, columns=["path", "label"]), notes
+
+
+def _beside(csv: Path, root: Path, listed_paths: pd.Series) -> list[str]:
+    """What lies beside the clips of a table and is not used."""
+    clips = {root / path for path in listed_paths}
+    files = [path for folder in {clip.parent for clip in clips} if folder.is_dir() for path in folder.iterdir()]
+    # A path of the table may lead out of the root.
+    above = Path(os.path.commonpath([os.path.abspath(path.parent) for path in clips]))
+    rest = {Path(os.path.abspath(path)) for path in files} - {Path(os.path.abspath(path)) for path in (*clips, csv)}
+    beside = sort_out(rest, above)
+    return [
+        *([not_used("as not in the table", beside.sounds, above)] if beside.sounds else []),
+        *beside.unused(above),
+    ]
 
 
 def _cells(csv: Path) -> pd.DataFrame:
@@ -113,7 +139,7 @@ def _draw(rows: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
     if not 2 <= folds <= sources.min():
         raise InputError(
             f"expected 2 to {sources.min()} folds, as many as class {sources.idxmin()!r} has clips of different "
-            f"sources; found {folds}; say multiview-prepare folder --folds N"
+            f"sources; found {folds}; say another --draw-folds"
         )
     if rows["source"].is_unique:
         return np.array(stratified_folds(rows["label"], folds, seed))
@@ -129,19 +155,38 @@ def _draw(rows: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
             return drawn
     raise InputError(
         f"expected {folds} folds of whole sources with every class in each, found none in {DRAWS} draws; "
-        "say fewer --folds"
+        "say fewer --draw-folds"
     )
 
 
-def index(audio: Path | None, folds: int | None = None, seed: int | None = None, csv: Path | None = None) -> Index:
+def _default_folds(rows: pd.DataFrame) -> int:
+    """As many folds as the smallest class allows, 5 at most.
+
+    Raises
+    ------
+    InputError
+        If a class has one recording, which cannot be learned from and tested on.
+    """
+    sources = rows.groupby("label")["source"].nunique()
+    if sources.min() < 2:
+        single = sources[sources < 2].index
+        raise InputError(
+            f"expected at least two recordings of each class, to learn from some and test on others, found one of "
+            f"{listed([repr(name) for name in single])}; add recordings, or leave the class out"
+        )
+    return min(FOLDS, int(sources.min()))
+
+
+def index(audio: Path | None, draw_folds: int | None = None, seed: int | None = None, csv: Path | None = None) -> Index:
     """Clips below `audio`, their class the name of the sub-folder they are in, or those of a table.
 
     Parameters
     ----------
     audio : Path or None
         With `csv`: where its relative paths begin, by default the table's own folder.
-    folds : int, optional
-        Number of folds to draw, 5 by default: at least 2 and at most the sources of the smallest class.
+    draw_folds : int, optional
+        Number of folds to draw: at least 2 and at most the sources of the smallest class; by default as many as that,
+        5 at most.
     seed : int, optional
         Of the draw.
     csv : Path, optional
@@ -153,18 +198,23 @@ def index(audio: Path | None, folds: int | None = None, seed: int | None = None,
         If there are fewer than two classes, too few clips for the folds, or a bad cell in the table.
     """
     root = require_folder(csv.parent if csv and audio is None else audio)
-    rows = _table(csv) if csv else _sub_folders(root)
+    rows, notes = (_table(csv), []) if csv else _sub_folders(root)
+    if csv:
+        notes = _beside(csv, root, rows["path"])
     rows = rows.assign(**{name: rows["path"] for name in ("source",) if name not in rows})
     development = rows.get("split", pd.Series(SPLITS[0], rows.index)) == SPLITS[0]
-    if "fold" in rows and (folds is not None or seed is not None):
-        raise InputError(f"{csv} gives the folds itself: drop --folds and --seed, or its column fold")
+    if "fold" in rows and (draw_folds is not None or seed is not None):
+        raise InputError(f"{csv} gives the folds itself: drop --draw-folds and --seed, or its column fold")
     numbers = np.zeros(len(rows), np.int64)
     if "fold" in rows:
         numbers[development] = rows.loc[development, "fold"].astype(int)
     elif development.all():
-        numbers = _draw(rows, FOLDS if folds is None else folds, seed or 0)
-    elif folds is not None or seed is not None:
-        raise InputError(f"{csv} names evaluation clips, which are the test set: drop --folds and --seed")
+        number = _default_folds(rows) if draw_folds is None else draw_folds
+        numbers = _draw(rows, number, seed or 0)
+        if draw_folds is None and number < FOLDS:
+            notes.append(f"note: {number} folds, as the smallest class has no more recordings; {FOLDS} are usual")
+    elif draw_folds is not None or seed is not None:
+        raise InputError(f"{csv} names evaluation clips, which are the test set: drop --draw-folds and --seed")
     classes = sorted(rows["label"].unique())
     clips = [
         ClipFile(
@@ -177,7 +227,7 @@ def index(audio: Path | None, folds: int | None = None, seed: int | None = None,
         )
         for row, fold, inside in zip(rows.itertuples(), numbers, development, strict=True)
     ]
-    return Index(classes, clips)
+    return Index(classes, clips, notes=notes)
 
 
 DATASETS.register(
@@ -187,6 +237,8 @@ DATASETS.register(
         summary="Your own sounds, one sub-folder a class, or a table of them.",
         sample_rate=44100,
         index=index,
+        named=True,
+        audio="folder with a sub-folder of sounds for each class; with --csv, where its paths begin",
         options=(
             Option(
                 "--csv",
@@ -194,7 +246,11 @@ DATASETS.register(
                 {"type": Path, "metavar": "FILE"},
                 replaces_audio=True,
             ),
-            Option("--folds", f"folds to draw ({FOLDS})", {"type": whole(), "metavar": "N"}),
+            Option(
+                "--draw-folds",
+                f"how many folds to draw ({FOLDS}, or the recordings of the smallest class)",
+                {"type": whole(), "metavar": "N"},
+            ),
             seed_option("of the folds"),
         ),
     )

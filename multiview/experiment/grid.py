@@ -19,7 +19,7 @@ import joblib
 
 from multiview import options
 from multiview.blending import BLENDINGS
-from multiview.experiment.run import ABLATIONS, Run
+from multiview.experiment.run import ABLATIONS, STATES, Run
 from multiview.settings import Settings, make_settings
 from multiview.splits import folds as folds_of
 from multiview.store import Store
@@ -30,7 +30,7 @@ from multiview.systems import JOINT, JOINT_SYSTEMS, find_system, system_names
 from multiview.views import in_order, paper_views
 
 SECONDS_BETWEEN_LOOKS = 0.5  # at what a command has printed
-STATES = ("done", "running", "failed", "to do")
+TO_RUN = ("interrupted", "failed", "to do")  # states of what a grid runs
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,8 @@ class Task:
         return self.run.path / "train.log"
 
     def state(self) -> str:
-        """`done`, `running` (in any process that shares the files), `failed`, or `to do`."""
-        if self.run.is_locked():
-            return "running"
-        if self.run.metrics.is_file():
-            return "done"
-        try:
-            return "failed" if self.run.read().get("status") == "failed" else "to do"
-        except InputError:
-            return "to do"  # not begun; or damaged, as the run itself will say
+        """As `Run.state`."""
+        return self.run.state()
 
 
 def ablation_changes(name: str, views: Sequence[str] | None = None) -> dict[str, str | int]:
@@ -125,10 +118,18 @@ def tasks(
             raise InputError(f"{store.path} has the folds {', '.join(map(str, known))}, not fold {fold}")
         for kind, settings, chosen in planned(store, preset, systems, fold, ablations, changes):
             run = Run(results / kind / f"fold{fold}")
-            if run.metrics.is_file():
-                run.check(store, settings)
+            _check(run, store, settings)
             found.append(Task(f"{kind}/fold{fold}", store.path, run, _command(store, settings, run, chosen)))
     return found
+
+
+def _check(run: Run, store: Store, settings: Settings) -> None:
+    """Refuse a run that is of other settings, done or begun; one that is damaged says so itself."""
+    try:
+        run.read()
+    except InputError:
+        return
+    run.check(store, settings)
 
 
 def planned(
@@ -182,11 +183,11 @@ def _command(store: Store, settings: Settings, run: Run, changes: dict) -> tuple
 
 
 def overview(grid: Sequence[Task], at_once: int = 1) -> str:
-    """What is done, running and to do, a line a kind, and how long the rest may take (`time_left`)."""
+    """The states of all, how far what is begun is, a line a kind, and how long the rest may take (`time_left`)."""
     states = {task.name: task.state() for task in grid}
     kinds: dict[str, list[str]] = defaultdict(list)
     for task in grid:
-        how_far = f" {task.run.progress()[0]:.0%}" if states[task.name] == "running" else ""
+        how_far = "" if states[task.name] in ("done", "to do") else f" {task.run.progress()[0]:.0%}"
         kinds[task.kind].append(f"{task.run.path.name} {states[task.name]}{how_far}")
     lines = [f"  {kind:28} {', '.join(cells)}" for kind, cells in kinds.items()]
     counts = [f"{sum(state == each for each in states.values())} {state}" for state in STATES]
@@ -276,7 +277,7 @@ class _Turn:
             return task, None
         place = self.places.get()
         try:
-            return task, run_command(task.command, task.log, place, self.relay)
+            return task, _attempt(task, place, self.relay)
         finally:
             self.places.put(place)
 
@@ -284,7 +285,16 @@ class _Turn:
 def _on_cluster(task: Task) -> tuple[Task, int | None]:
     if task.state() in ("done", "running"):
         return task, None
-    return task, run_command(task.command, task.log, {})
+    return task, _attempt(task, {})
+
+
+def _attempt(task: Task, environment: dict[str, str], relay: bool = False) -> int:
+    """Exit status of the command of a task; where it fails, the run says so from then on."""
+    status = run_command(task.command, task.log, environment, relay)
+    if status and not task.run.is_locked():  # by a process that was faster
+        ended = f"signal {-status}, perhaps for want of memory" if status < 0 else f"exit status {status}"
+        task.run.failed(f"its command ended with {ended}; see {task.log.name}")
+    return status
 
 
 def run_grid(grid: Sequence[Task], jobs: int = 1, cluster: str | None = None) -> list[Task]:
@@ -302,7 +312,7 @@ def run_grid(grid: Sequence[Task], jobs: int = 1, cluster: str | None = None) ->
     list of Task
         Those that are not done at the end: they failed, or another process still runs them.
     """
-    rest = [task for task in grid if task.state() in ("to do", "failed")]
+    rest = [task for task in grid if task.state() in TO_RUN]
     folders = {path.absolute() for task in rest for path in (task.store.parent, task.run.path.parent)}
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)

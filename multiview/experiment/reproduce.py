@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import signal
 import subprocess
@@ -15,11 +16,13 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from multiview import options
+from multiview.experiment.grid import Task, tasks
 from multiview.experiment.grid import planned as runs
 from multiview.settings import PRESETS
-from multiview.store import About
+from multiview.store import About, Store
 from multiview.support import plugins
-from multiview.support.errors import InputError
+from multiview.support.errors import InputError, exit_status
+from multiview.support.files import twin
 from multiview.views import SAMPLE_RATES, in_order, paper_views
 
 ALL = "all"  # the paper's datasets
@@ -36,10 +39,16 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     add("--preset", choices=PRESETS, help=f"(the dataset's, or {DEFAULT_PRESET})")
     add("--audio", type=Path, metavar="DIR", help="the dataset; not needed once its store is made")
+    add(
+        "--allow-missing",
+        action="store_true",
+        help="go on when more than 5 %% of the clips are missing or unreadable: a protocol of its own",
+    )
     add("--sample-rate", type=int, choices=sorted(SAMPLE_RATES), help="Hz; the preset's or the dataset's own")
     add("--root", type=Path, default=Path(), metavar="DIR", help="gets stores/, results/ and audio/ (here)")
     command.epilog = (
-        "The options of multiview-prepare DATASET, such as --download, --csv or --without-faulty, are taken, too.\n"
+        "The options of multiview-prepare DATASET, such as --download, --name, --csv or --without-faulty, are taken,\n"
+        "too.\n"
         "Leaves the store in stores/, and runs, table, pictures and page in results/DATASET/PRESET/; with other\n"
         f"clips or views than the paper's in folders that say so.\n\n{command.epilog}"
     )
@@ -50,9 +59,21 @@ class Plan:
     """What is to be done for one dataset, checked before anything is written or downloaded."""
 
     prepare: list[str]
-    grid: list[str]
-    report: list[str]
     store: Path
+    results: Path  # of all datasets
+    folder: str  # in that of the dataset
+    preset: str
+    grid: dict[str, Any]
+
+    def place(self) -> Path:
+        """Where the runs go, once the store is there: only it knows whether clips were left out."""
+        return self.results / Store(self.store).dataset / self.folder
+
+    def tasks(self, args: argparse.Namespace) -> list[Task]:
+        """The runs; those that are there are refused here if they are others."""
+        folds = options.numbers(self.grid["folds"]) if self.grid["folds"] else None
+        changes = options.changes(args)
+        return tasks(Store(self.store), self.place(), self.preset, args.systems, folds, args.ablations, **changes)
 
 
 def reproduce(args: argparse.Namespace) -> int:
@@ -64,7 +85,7 @@ def reproduce(args: argparse.Namespace) -> int:
         If the commands are not installed.
     """
     if args.dataset != ALL:
-        return _carry_out(_plan(args, args.dataset), args)
+        return _one(args, args.dataset)
     if args.folds or args.sample_rate or args.views or set(args.others) - {"--download"}:
         _refuse(args, f"{ALL} runs each dataset as the paper does: drop --folds, --sample-rate and the like")
     listed = json.loads(_asked(args, ["--list", "--json"]))
@@ -72,13 +93,17 @@ def reproduce(args: argparse.Namespace) -> int:
     for dataset in (each["name"] for each in listed if each["paper"]):
         print(f"== {dataset}", file=sys.stderr, flush=True)
         try:
-            status = _carry_out(_plan(args, dataset), args)
+            status = exit_status("multiview", functools.partial(_one, args, dataset))
         except SystemExit as refused:  # with its reason on standard error
             status = int(refused.code or 0)
         if status == 130:
             return status
         failed = failed or status != 0
     return int(failed)
+
+
+def _one(args: argparse.Namespace, dataset: str) -> int:
+    return _carry_out(_plan(args, dataset), args)
 
 
 def _refuse(args: argparse.Namespace, message: str) -> NoReturn:
@@ -108,7 +133,7 @@ def _asked(args: argparse.Namespace, words: Sequence[str]) -> str:
 
 def _plan(args: argparse.Namespace, dataset: str) -> Plan:
     """The commands for a dataset; misuse ends here, with status 2, before anything is written."""
-    root, words = args.root.absolute(), [dataset, *args.others]
+    root, words = args.root.absolute(), [dataset, *args.others, *(["--allow-missing"] if args.allow_missing else [])]
     audio = args.audio
     if audio is None and "--download" in args.others:
         audio = root / "audio" / dataset
@@ -124,20 +149,25 @@ def _plan(args: argparse.Namespace, dataset: str) -> Plan:
     folds = ",".join(map(str, args.folds)) if args.folds else planned["folds"]
     others = "" if views == paper_views() else f"_{'-'.join(views)}"
     store = root / "stores" / f"{planned['dataset']}_{rate}{others}.h5"
-    results = root / "results" / planned["dataset"] / f"{preset}{others}"
+    results = root / "results"
+    if other := twin(results / planned["dataset"]):
+        raise InputError(
+            f"{other} has the results of {other.name}: expected a name that differs from it in more than the case of "
+            "letters; say another with --name"
+        )
     _check_settings(args, preset, store, rate)
 
-    chosen = {"results": results, "preset": preset, "folds": folds, "jobs": args.jobs, "cluster": args.cluster}
+    chosen = {"preset": preset, "folds": folds, "jobs": args.jobs, "cluster": args.cluster}
     chosen |= {"systems": args.systems and ",".join(args.systems), "ablations": ",".join(args.ablations) or None}
-    grid = [str(store), *options.words({**chosen, **options.changes(args)})]
-    grid += [f"--{name.replace('_', '-')}" for name in ("status", "print_commands") if getattr(args, name)]
     return Plan(
         prepare=_with_plugins(
             [_program("multiview-prepare"), *words, *options.words({"store": store, "sample_rate": rate})]
         ),
-        grid=_with_plugins([_program("multiview"), "grid", *grid]),
-        report=_with_plugins([_program("multiview"), "report", str(results)]),
         store=store,
+        results=results,
+        folder=f"{preset}{others}",
+        preset=preset,
+        grid={**chosen, **options.changes(args)},
     )
 
 
@@ -151,22 +181,37 @@ def _check_settings(args: argparse.Namespace, preset: str, path: Path, rate: int
         _refuse(args, str(error))
 
 
+def _grid(plan: Plan, args: argparse.Namespace) -> list[str]:
+    words = [str(plan.store), *options.words({"results": plan.place(), **plan.grid})]
+    words += [f"--{name.replace('_', '-')}" for name in ("status", "print_commands") if getattr(args, name)]
+    return _with_plugins([_program("multiview"), "grid", *words])
+
+
 def _carry_out(plan: Plan, args: argparse.Namespace) -> int:
-    """Run the stages; the exit status of the first that fails, but a run that fails does not keep the report."""
+    """Run the stages; the exit status of the first that fails, but a run that fails does not keep the report.
+
+    Raises
+    ------
+    InputError
+        If there are other runs where these would go.
+    """
     begin = time.monotonic()
     if args.status or args.print_commands:
         if not plan.store.is_file():
             _refuse(args, f"expected the store {plan.store}, found none; prepare it first")
-        return _stage(plan.grid)
+        return _stage(_grid(plan, args))
     if status := _stage(plan.prepare, quiet=True):
         return status
-    trained = _stage(plan.grid)
+    grid = plan.tasks(args)
+    trained = _stage(_grid(plan, args))
     if trained == 130:
         return trained
-    if status := _stage(plan.report):
+    if status := _stage(_with_plugins([_program("multiview"), "report", str(plan.place())])):
         return status
     minutes, seconds = divmod(round(time.monotonic() - begin), 60)
-    print(f"time: {minutes} min {seconds} s")
+    print(f"time: {minutes} min {seconds} s", flush=True)
+    if absent := [task.name for task in grid if task.state() != "done"]:
+        print(f"multiview: error: the report is without {', '.join(absent)}; see above", file=sys.stderr)
     return trained
 
 

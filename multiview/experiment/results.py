@@ -173,11 +173,8 @@ def _evaluated(folder: Path, system: str, failed: list[tuple[Path, str]]) -> dic
     for path in sorted(folder.glob("fold*")):
         run = Run(path)
         if not run.metrics.is_file():
-            try:
-                if run.record.is_file() and (record := run.read()).get("status") == "failed":
-                    failed.append((path, record.get("reason", "")))
-            except InputError as error:
-                failed.append((path, str(error)))
+            if (reason := run.why_failed()) is not None:
+                failed.append((path, reason))
             continue
         metrics = read_metrics(run)
         if metrics["system"] != system and system not in system_names():

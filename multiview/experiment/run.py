@@ -31,6 +31,7 @@ from multiview.systems import System, find_system
 if TYPE_CHECKING:
     import keras
 
+STATES = ("done", "running", "interrupted", "failed", "to do")
 ABLATIONS = "ablations"  # folder of multi-view runs that differ from the preset's in one setting
 PACKAGES = ("tensorflow", "jax", "keras", "numpy", "h5py", "librosa", "spafe")
 
@@ -91,6 +92,7 @@ class Run:
         self.checkpoint = self.path / "checkpoint.npz"
         self.predictions = self.path / "predictions.h5"
         self.metrics = self.path / "metrics.json"
+        self.failure = self.path / "failed.json"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -214,6 +216,32 @@ class Run:
             raise InputError(f"{self.path} holds another run: {'; '.join(differing)}; name another --run or delete it")
         return found
 
+    def failed(self, reason: str) -> None:
+        """Leave word that the command which should have made the run has failed, be it before it began."""
+        write_json(self.failure, {"reason": reason, "time": _now()})
+
+    def why_failed(self) -> str | None:
+        """The reason; None for a run that is done, under way or interrupted."""
+        if self.metrics.is_file():
+            return None
+        try:
+            record = self.read() if self.record.is_file() else {}
+            if record.get("status") == "failed":
+                return record.get("reason", "")
+            return read_json(self.failure)["reason"] if self.failure.is_file() else None
+        except InputError as error:
+            return str(error)
+
+    def state(self) -> str:
+        """One of `STATES`; `running` is it in any process that shares the files."""
+        if self.is_locked():
+            return "running"
+        if self.metrics.is_file():
+            return "done"
+        if self.why_failed() is not None:
+            return "failed"
+        return "interrupted" if self.record.is_file() else "to do"
+
     def begin(self, store: Store, settings: Settings) -> bool:
         """Write `run.json`, or check that the run that is there is this one; True if it is trained.
 
@@ -223,6 +251,7 @@ class Run:
             If the directory holds another run, with what differs.
         """
         wanted = self._wanted(store, settings)
+        self.failure.unlink(missing_ok=True)
         if self.record.exists():
             found = self.check(store, settings)
             finished = self.model.exists()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import keras
 
-from multiview.blending import BLENDINGS, DivergedError
+from multiview.blending import BLENDINGS
 from multiview.calibration import calibrate
 from multiview.callbacks import AdaptiveBlending, Progress
 from multiview.evaluation import Monitor
@@ -50,8 +51,9 @@ def train(store: Store, settings: Settings, path: str | Path) -> Run:
         try:
             keras.config.set_dtype_policy(settings.dtype_policy)
             _fit(store, settings, split, data, run)
-        except DivergedError as error:
-            run.update(status="failed", reason=str(error))
+        except Exception as error:
+            with contextlib.suppress(OSError):  # a full disk
+                run.update(status="failed", reason=" ".join(str(error).split()) or type(error).__name__)
             raise
         except KeyboardInterrupt:
             run.update(status="interrupted")

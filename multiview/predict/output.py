@@ -48,7 +48,7 @@ class Form:
 
 
 def _reason(error: AudioError) -> str:
-    return f"{error}; expected a sound file that libsndfile reads"
+    return f"{error}; expected a sound file"
 
 
 def _complain(name: str, error: AudioError) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from multiview.audio import sound_files
+from multiview.audio import is_hidden, look_into
 from multiview.support.errors import InputError
 
 Recordings = Sequence[tuple[str, Path]]  # how the user named it, and where it is
@@ -22,7 +22,8 @@ Recordings = Sequence[tuple[str, Path]]  # how the user named it, and where it i
 def recordings(arguments: Sequence[str]) -> Iterator[Recordings]:
     """The sounds that the user named: files, those in folders, and standard input as `-`.
 
-    What cannot be read is among them, folders and sub-folders, too: who reads it says why.
+    What cannot be read is among them, folders and sub-folders, too: who reads it says why. At the end, what lies in the
+    folders and is no sound is named on standard error.
 
     Raises
     ------
@@ -30,6 +31,7 @@ def recordings(arguments: Sequence[str]) -> Iterator[Recordings]:
         If standard input is named and closed.
     """
     found: list[tuple[str, Path]] = []
+    unused: list[str] = []
     with contextlib.ExitStack() as stack:
 
         def spooled(source: BinaryIO) -> Path:
@@ -45,23 +47,33 @@ def recordings(arguments: Sequence[str]) -> Iterator[Recordings]:
                     raise InputError("expected a sound on standard input, found it closed")
                 found.append(("-", spooled(sys.stdin.buffer)))
             elif os.path.isdir(argument):
-                found += [(str(each), each) for each in _in_folder(Path(argument))]
+                sounds, others = _in_folder(Path(argument))
+                found += [(str(each), each) for each in sounds]
+                unused += [f"{argument}: {line}" for line in others]
             elif _is_nameless_pipe(argument):
                 with open(argument, "rb") as source:
                     found.append((argument, spooled(source)))
             else:
                 found.append((argument, Path(argument)))
         yield found
+    for line in unused:
+        print(line, file=sys.stderr)
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    """The sound files below a folder and the folders that cannot be read; the folder itself where there is neither."""
+def _in_folder(folder: Path) -> tuple[list[Path], list[str]]:
+    """The sound files below a folder and the folders that cannot be read, itself where there is neither; and on others.
+
+    What is in it and no sound is in lines for the user.
+    """
     errors: list[OSError] = []
     for _ in os.walk(folder, onerror=errors.append):
         pass
     unreadable = [Path(os.fsdecode(error.filename)) for error in errors]
-    visible = [path for path in unreadable if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    return sorted([*(sound_files(folder) if folder not in unreadable else ()), *visible]) or [folder]
+    if folder in unreadable:
+        return [folder], []
+    inside = look_into(folder)
+    visible = [path for path in unreadable if not any(map(is_hidden, path.relative_to(folder).parts))]
+    return sorted([*inside.sounds, *visible]) or [folder], inside.unused(folder)
 
 
 def _is_nameless_pipe(path: str) -> bool:

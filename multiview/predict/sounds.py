@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from multiview.audio import BLOCK, AudioError, mono_blocks, opened, stream, to_rate
-
-if TYPE_CHECKING:
-    import soundfile
+from multiview.audio import AudioError, Sound, mono_blocks, opened, stream, to_rate
+from multiview.decoders import BLOCK
 
 HELD_SECONDS = 120  # a longer recording is read twice: its length decides where its segments start
 SILENT_DBFS = -60.0  # a sound whose peak is below
 MISSING_SECONDS = 0.1  # codecs round lengths by less
 MAX_STATED_SECONDS = 1e7
-UNKNOWN_BYTES = 2**31 - 2**16  # from here on stands for a length that who wrote the header did not know
-_CUT = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -97,7 +91,7 @@ def _from_disk(path: str | Path, sample_rate: int, samples: int) -> Iterator[np.
         yield np.zeros(samples, np.float32)
 
 
-def opened_file(path: str | Path) -> AbstractContextManager[soundfile.SoundFile]:
+def opened_file(path: str | Path) -> AbstractContextManager[Sound]:
     """`multiview.audio.opened` of what is a file and may be read.
 
     Raises
@@ -132,14 +126,7 @@ def check_place(path: str | Path) -> None:
         raise AudioError(f"unreadable ({getattr(error, 'strerror', None) or error})") from error
 
 
-def stated_seconds(file: soundfile.SoundFile) -> float | None:
-    """Length of a sound that its header states; None where it states none.
-
-    libsndfile has the length that there is in place of the stated one for formats without compression, and says so in
-    its log.
-    """
-    frames: float = file.frames
-    if (found := _CUT.search(getattr(file, "extra_info", ""))) and int(found[1]) < UNKNOWN_BYTES:
-        frames *= int(found[1]) / max(1, int(found[2]))
-    seconds = frames / file.samplerate
+def stated_seconds(sound: Sound) -> float | None:
+    """Length of a sound that its header states; None where it states none."""
+    seconds = sound.frames / sound.samplerate
     return seconds if 0 < seconds < MAX_STATED_SECONDS else None

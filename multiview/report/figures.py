@@ -109,8 +109,8 @@ for _figure in (
     Figure(
         "reliability",
         lambda results: (
-            "Reliability: how often the most probable class is right, by its probability, before and after temperature, "
-            f"{folds_of_systems(results)}"
+            "Reliability: how often the most probable class is right, by its probability, before and after "
+            f"temperature, {folds_of_systems(results)}"
         ),
         reliability_diagram,
     ),

@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import shutil
+import unicodedata
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,7 +62,7 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def locked(path: str | Path, holder: str, leftovers: str) -> Iterator[None]:
-    """Hold the lock file `path`; the lock goes with the process, however that ends.
+    """Hold the lock file `path`; the lock goes with the process, however that ends, and the file with the lock.
 
     What lies beside it and matches `leftovers`, which a killed process did not finish, is removed.
 
@@ -76,7 +77,11 @@ def locked(path: str | Path, holder: str, leftovers: str) -> Iterator[None]:
         with filelock.FileLock(path, timeout=PATIENCE):
             for stale in path.parent.glob(leftovers):
                 _remove(stale)
-            yield
+            try:
+                yield
+            finally:
+                # While it is held: who waits for this file takes no lock on one that is gone.
+                path.unlink(missing_ok=True)
     except filelock.Timeout as error:
         raise InputError(f"{holder} by another process; wait for it") from error
 
@@ -90,6 +95,16 @@ def is_locked(path: Path) -> bool:
             return False
     except filelock.Timeout:
         return True
+
+
+def twin(path: Path) -> Path | None:
+    """What lies beside `path` under a name that differs in the case of letters only, and on some disks is the same."""
+
+    def folded(name: str) -> str:
+        return unicodedata.normalize("NFC", name).casefold()
+
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    return next((each for each in beside if each.name != path.name and folded(each.name) == folded(path.name)), None)
 
 
 def check_space(path: Path, size: int) -> None:
