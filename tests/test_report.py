@@ -211,7 +211,7 @@ def test_report_is_one_page_that_needs_no_network(tmp_path: Path) -> None:
     assert "cqt/fold4" in (tmp_path / "table.md").read_text()  # damaged, and named
     page = (tmp_path / "report.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page) and "http" not in page
-    assert page.count("data:image/png;base64,") == 7 and page.count("<table") == 4
+    assert page.count("data:image/png;base64,") == 7 and page.count("<table") == 5
     for text in ("<td>Multi-view</td>", "Multi-view against Mel", "ablations/uniform/fold1", "CQT is more accurate"):
         assert text in page
     assert "the loss of &lt;raw&gt; is nan" in page and "failed:" in (tmp_path / "table.md").read_text()
