@@ -324,7 +324,7 @@ def test_report_is_one_page_that_needs_no_network(tmp_path: Path) -> None:
     assert "cqt/fold4" in (tmp_path / "table.md").read_text()  # damaged, and named
     page = (tmp_path / "report.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page) and "http" not in page
-    assert page.count("data:image/png;base64,") == 6 and page.count("<table") == 6
+    assert page.count("data:image/png;base64,") == 7 and page.count("<table") == 7
     assert "Not shown to be better than that" in page
     for caption in ("the multi-view network, mean of folds 1, 2", "in fold 1, one of 2;", "ablation, fold 1"):
         assert caption in page
