@@ -177,7 +177,7 @@ def test_every_command_line_is_understood(
         assert program in OTHERS
 
 
-# A network learns for one epoch, a grid is one system on one fold, no page is served: whatever else is said is as printed.
+# A network learns for one epoch, a grid is one system on one fold, a page is not served: the rest is as printed.
 SHORT = """#!/bin/sh
 case $1 in
   train) exec {program} "$@" --epochs 1 ;;
