@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from multiview.audio import SILENT_DBFS
 from multiview.segments import test_starts
 from multiview.store import Store
 from multiview.support import plots
 from multiview.support.words import listed
 from multiview.views import FLOOR_DB, VIEWS, Grid, View
 
-SILENT_DBFS = -60.0  # a clip whose peak is below
 CLIPPED_RUN = 3  # a clip with as many samples at full scale in a row
 LISTED = 5  # names a line
 PANEL = (1.9, 0.95)  # inches of one view of one class in the picture

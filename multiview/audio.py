@@ -17,6 +17,7 @@ __all__ = ["AudioError", "Sound"]
 
 MIN_RATE, MAX_RATE = 1000, 1_000_000  # Hz; a damaged header says anything
 MAX_AMPLITUDE = 1e4  # times full scale; beyond it lies no sound, and its power would not be finite
+SILENT_DBFS = -60.0  # a sound whose peak is below
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx", "icon\r", "lost+found", "$recycle.bin"}  # beside hidden ones
 
 

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from multiview.audio import AudioError, Sound, mono_blocks, opened, stream, to_rate
+from multiview.audio import SILENT_DBFS, AudioError, Sound, mono_blocks, opened, stream, to_rate
 from multiview.decoders import BLOCK
 
 HELD_SECONDS = 120  # a longer recording is read twice: its length decides where its segments start
-SILENT_DBFS = -60.0  # a sound whose peak is below
 MISSING_SECONDS = 0.1  # codecs round lengths by less
 MAX_STATED_SECONDS = 1e7
 
