@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,31 +15,13 @@ import pytest
 from multiview.report.paper import PAPER_TABLE_3
 from tests import trees
 from tests.helpers.paper import SYSTEMS, TABLE_3
-
-ROOT = Path(__file__).parents[1]
+from tests.helpers.project import copied, run
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's files with an environment that is there already: the one the tests run in."""
-    copy = tmp_path_factory.mktemp("project") / "multiview"
-    copy.mkdir()
-    for name in ("multiview", "data_prep"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("run_experiments.sh", "environment.sh", "setup.py"):
-        shutil.copy(ROOT / name, copy / name)
-    (copy / ".venv").mkdir()
-    (copy / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
-    version = subprocess.run(["cksum"], input=(ROOT / "setup.py").read_bytes(), capture_output=True, check=True)
-    (copy / ".venv" / "installed").write_bytes(version.stdout)
-    return copy
-
-
-def run(project: Path, *arguments: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONPATH": str(project)}
-    return subprocess.run(
-        ["./run_experiments.sh", *arguments], cwd=project, env=environment, capture_output=True, text=True, check=False
-    )
+    return copied(tmp_path_factory.mktemp("project") / "multiview")
 
 
 def test_demo_from_sounds_to_the_table(project: Path) -> None:
