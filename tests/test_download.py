@@ -326,7 +326,7 @@ def test_from_nothing_to_a_store(published: Server, tmp_path: Path, capsys: pyte
     assert "30 clips, 3 classes" in printed.out
     first, *_ = printed.err.splitlines()
     assert first == "licence: CC BY-NC 3.0 (https://example.org)"
-    assert "mini is published with 2000 clips, found 30" in printed.err
+    assert "30 of the 2,000 clips that are published: another protocol, named mini_30_of_2000" in printed.err
     # With the store made, nothing is fetched, even where the sounds are gone.
     shutil.rmtree(tmp_path / "new")
     assert command.main([*arguments, "--download"]) == 0

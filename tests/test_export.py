@@ -54,7 +54,6 @@ def test_content_of_an_export(exported: Path, tiny_trained: Run) -> None:
     files = {str(path.relative_to(exported.parent)) for path in exported.parent.rglob("*") if path.is_file()}
     assert files == {
         "batching.config",
-        "export.lock",
         "1/saved_model.pb",
         "1/network.tflite",
         "1/fingerprint.pb",
@@ -119,7 +118,7 @@ def test_versions_count_up(exported: Path, single: Run, tmp_path: Path, monkeypa
         patch.setattr(savedmodel, "largest_difference", lambda *_: 0.06)
         with pytest.raises(InputError, match="expected an export within 0.05.*found a difference of 0.06"):
             export(single.path, directory)
-    assert {path.name for path in directory.iterdir()} == {"3", "7", "export.lock", ".mine.tmp"}
+    assert {path.name for path in directory.iterdir()} == {"3", "7", ".mine.tmp"}
     assert Export.find(directory).path == directory / "3"  # 7 holds no model
     shutil.copytree(exported, directory / "10")
     assert Export.find(directory).path == directory / "10"  # by number, not by name

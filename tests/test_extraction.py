@@ -117,7 +117,7 @@ def test_killed_command_goes_on_where_it_was(sounds: Path, undisturbed: bytes, t
     assert not store.exists() and CLIPS // 2 <= (done := parts(store)) < CLIPS
     assert f"{done} of {CLIPS} clips are extracted already" in printed(start(sounds, store, "--jobs", 1))
     assert store.read_bytes() == undisturbed
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.h5", "s.lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.h5"]
 
 
 @pytest.mark.long
@@ -144,7 +144,7 @@ def test_killed_at_ten_moments_and_continued(sounds: Path, undisturbed: bytes, t
     process.wait()
     assert f"{CLIPS} of {CLIPS} clips are extracted already" in printed(start(sounds, store, "--jobs", 1))
     assert store.read_bytes() == undisturbed
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.h5", "s.lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.h5"]
     for group in groups:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)

@@ -156,7 +156,7 @@ def test_fifty_classes_are_readable_on_the_page(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert "<td>class 0</td><td>class 1</td><td>2 of 2</td><td>100</td>" in page
     assert (tmp_path / "confusion.png").is_file() and "Confusion matrix of" not in page
-    assert page.count("data:image/png;base64,") == 2  # losses, and accuracy by class
+    assert page.count("data:image/png;base64,") == 3  # losses, accuracy by class, and reliability
     # One system: dots that fill a page's width, not a strip.
     picture = per_class(collect(tmp_path))
     width, height = picture.get_size_inches()
