@@ -62,7 +62,7 @@ def rows(benchmark: str) -> list[tuple[str, str]]:
         return [("failed", (done.stderr.strip().splitlines() or ["without a word"])[-1])]
     print(f"{benchmark}: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
     found = [line.strip().partition(": ") for line in done.stdout.splitlines() if line.strip()]
-    return [(what, figure) for what, _, figure in found]
+    return [(what, figure) if colon else ("", what) for what, colon, figure in found]
 
 
 def table(benchmarks: list[str]) -> str:

@@ -62,7 +62,8 @@ def _step(classes: int, views: int) -> float:
     from multiview.optimizer import Adam
 
     rng, chosen = np.random.default_rng(0), PRESETS["small"]
-    model = build_network("multiview", classes, 22050, chosen.width, views=paper_views()[:views])
+    system, several = ("multiview", paper_views()[:views]) if views > 1 else (paper_views()[0], None)
+    model = build_network(system, classes, 22050, chosen.width, views=several)
     model.compile(optimizer=Adam(chosen.learning_rate))
     x = {view: rng.normal(size=(32, *tensor.shape[1:])).astype("float32") for view, tensor in model.input.items()}
     times = []
