@@ -67,8 +67,8 @@ def _temperature(results: Results, row: str, fold: int) -> float | None:
 
 def calibration_section(results: Results) -> Section:
     """Expected calibration error before and after temperature."""
-    cells, data = [], []
-    for row, each in calibrated_rows(results).items():
+    cells, data, rows = [], [], calibrated_rows(results)
+    for row, each in rows.items():
         after, clips = each.after.error if each.after else math.nan, int(each.before.clips.sum())
         cells.append(
             {
@@ -83,13 +83,21 @@ def calibration_section(results: Results) -> Section:
         )
         data.append({"system": row, "clips": clips, "ece": each.before.error, "ece_calibrated": after,
                      "loss": each.loss_before, "loss_calibrated": each.loss_after})  # fmt: skip
+    table = pd.DataFrame(cells)
     note = (
         "Expected calibration error: how far the probability of the most probable class is from the share of clips on "
-        f"which it is right, over {BINS} bins, the test clips of all folds. The temperatures were fitted on the "
-        "validation clips for the least loss, the mean of -log of the probability of the true class, in which a few "
-        "sure mistakes weigh much; they change no accuracy. `multiview predict` applies them."
+        f"which it is right, over {BINS} bins, the test clips of all folds. The loss is the mean of -log of the "
+        "probability of the true class. "
     )
-    return Section("Calibration", pd.DataFrame(cells), (note,), file="calibration", data=pd.DataFrame(data))
+    if any(each.after for each in rows.values()):
+        note += (
+            "The temperatures were fitted on the validation clips for the least loss, in which a few sure mistakes "
+            "weigh much; they change no accuracy. `multiview predict` applies them."
+        )
+    else:
+        note += "These runs have no temperatures; `multiview evaluate` finds those of runs whose models are there."
+        table = table.drop(columns=["at its temperature, %", "at its temperature", "temperature by fold"])
+    return Section("Calibration", table, (note,), file="calibration", data=pd.DataFrame(data))
 
 
 def reliability_diagram(results: Results) -> Figure:
