@@ -12,15 +12,7 @@ from tqdm import tqdm
 from multiview.blending import Rule
 from multiview.history import Evaluation, Losses
 from multiview.networks import BlendedModel
-
-
-def spoken(seconds: float) -> str:
-    """A time as people say it: `40 s`, `12 min`, `3 h 20 min`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
-
+from multiview.support.words import spoken
 
 Listener = Callable[[Evaluation, BlendedModel, BlendedModel], None]
 

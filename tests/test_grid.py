@@ -124,7 +124,7 @@ def test_overview_says_what_is_done_running_and_to_do(tmp_path: Path) -> None:
         lines = overview(grid).splitlines()
         # One mel at 15 minutes, and three raws of which none is finished or has a checkpoint.
         assert lines[0] == (
-            "6 runs: 2 done, 1 running, 1 interrupted, 1 failed, 1 to do; about 0 h 15 min left and 3 of unknown time"
+            "6 runs: 2 done, 1 running, 1 interrupted, 1 failed, 1 to do; about 15 min left and 3 of unknown time"
         )
         assert lines[1].split(None, 1) == ["mel", "fold1 done, fold2 done, fold3 to do"]
         assert lines[2].split(None, 1) == ["raw", "fold1 failed 0%, fold2 interrupted 0%, fold3 running 0%"]
@@ -273,7 +273,7 @@ def test_on_a_cluster_each_worker_takes_runs(
     grid.append(fake(tmp_path, "raw/fold1", "sys.exit(2)"))
     under_way(grid[2], 50, 1200)
     assert [task.name for task in run_grid(grid, cluster=cluster[0])] == ["raw/fold1"]
-    assert "about 0 h 20 min left, 2 at a time and 2 of unknown time" in capsys.readouterr().err.splitlines()[0]
+    assert "about 20 min left, 2 at a time and 2 of unknown time" in capsys.readouterr().err.splitlines()[0]
     assert [task.state() for task in grid[:2]] == ["done", "done"]
     parents = {int(path.read_text()) for path in (tmp_path / "results" / "mel").glob("*.met")}
     assert parents <= {worker.pid for worker in cluster[1]} and len(parents) == 2

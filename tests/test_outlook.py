@@ -18,6 +18,7 @@ from multiview.experiment.train import train
 from multiview.settings import PRESETS, Preset, Settings, make_settings
 from multiview.splits import make_split
 from multiview.store import Store
+from multiview.support.words import spoken
 from tests import trees
 
 
@@ -121,4 +122,4 @@ def test_time_is_that_of_the_steps_after_the_first(
 
 @pytest.mark.parametrize(("seconds", "said"), [(7.4, "7 s"), (720, "12 min"), (12_000, "3 h 20 min")])
 def test_times_as_people_say_them(seconds: float, said: str) -> None:
-    assert callbacks.spoken(seconds) == said
+    assert spoken(seconds) == said

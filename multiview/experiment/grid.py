@@ -26,6 +26,7 @@ from multiview.store import Store
 from multiview.support import plugins
 from multiview.support.errors import InputError
 from multiview.support.parallel import workers
+from multiview.support.words import spoken
 from multiview.systems import JOINT, JOINT_SYSTEMS, find_system, system_names
 from multiview.views import in_order, paper_views
 
@@ -221,10 +222,10 @@ def time_left(grid: Sequence[Task], states: Mapping[str, str], at_once: int = 1)
     for name in known:
         if name not in running:
             heapq.heapreplace(places, places[0] + known[name])
-    minutes, side_by_side, unknown = round(max(places) / 60), min(len(places), len(rest)), len(rest) - len(known)
+    side_by_side, unknown = min(len(places), len(rest)), len(rest) - len(known)
     several = f", {side_by_side} at a time" if side_by_side > 1 else ""
     others = f" and {unknown} of unknown time" if unknown else ""
-    return f"; about {minutes // 60} h {minutes % 60} min left{several}{others}"
+    return f"; about {spoken(max(places))} left{several}{others}"
 
 
 def visible_gpus() -> list[str]:

@@ -16,3 +16,11 @@ def listed(names: Sequence[object], most: int = LISTED) -> str:
 def counted(number: int, one: str, many: str = "") -> str:
     """`1 clip`, `2 clips`."""
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def spoken(seconds: float) -> str:
+    """A time as people say it: `40 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
