@@ -42,7 +42,8 @@ def build(directory: str | PathLike[str]) -> pd.DataFrame:
         page = render(results.dataset, sections, shown, runs_section(run_table(results)))
         temporary.write_text(page, encoding="utf-8")
 
-    print("\n".join(section.markdown() for section in sections))
+    # On a terminal the end is what one sees: Table 3.
+    print("\n".join(section.markdown() for section in reversed(sections)))
     if missing := missing_rows(results):
         print(f"not there yet: {', '.join(map(label, missing))}")
     print(f"pictures: {', '.join(map(str, pictures))}\nall on one page: {directory / PAGE}")
