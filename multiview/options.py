@@ -33,7 +33,7 @@ def training_options() -> dict[str, dict]:
         "evaluation_interval": {
             "type": int,
             "metavar": "N",
-            "help": "steps from one evaluation to the next (an epoch)",
+            "help": "steps from one evaluation to the next (the preset's epochs)",
         },
         "precision": {"choices": PRECISIONS, "default": "float32", "help": "of the arithmetic (float32)"},
         "keep": {"choices": KEEP, "help": f"which network (the preset's). {_words(KEEP)}"},

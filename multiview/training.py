@@ -78,7 +78,7 @@ class TrainingSegments(keras.utils.PyDataset):
         lengths = np.maximum(store.samples[clips], store.size.segment_samples)
         self.lasts = np.array([store.size.last_start(int(length)) for length in lengths], dtype=np.int64)
         self.steps_per_epoch = math.ceil(len(clips) / settings.batch_size)
-        self.interval = settings.evaluation_interval or self.steps_per_epoch
+        self.interval = settings.evaluation_interval or settings.evaluation_epochs * self.steps_per_epoch
         # With an interval of its own, training ends with the last whole one.
         self.intervals = settings.epochs * self.steps_per_epoch // self.interval
         self.evaluations = 0  # done so far
