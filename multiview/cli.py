@@ -72,7 +72,7 @@ def _grid_options(command: Parser) -> None:
     command.add_argument("--results", required=True, type=Path, metavar="DIR", help="where SYSTEM/foldN runs go")
     command.add_argument("--preset", required=True, choices=PRESETS)
     add_grid_options(command)
-    options.add_training_options(command)
+    options.add_training_options(command, several_seeds=True)
 
 
 def add_grid_options(command: Parser) -> None:
@@ -241,7 +241,7 @@ def _reproduce_options(command: Parser) -> None:
 
     add_options(command)
     add_grid_options(command)
-    options.add_training_options(command)
+    options.add_training_options(command, several_seeds=True)
 
 
 def _reproduce(args: argparse.Namespace) -> int:

@@ -13,6 +13,8 @@ from multiview.settings import KEEP, PRECISIONS, SCHEDULES
 from multiview.systems import JOINT_SYSTEMS
 from multiview.views import VIEWS, paper_views
 
+SEEDS = "(0); several: runs with each, which the report takes together"
+
 
 def _listed(registry) -> str:
     return _words({name: entry.text for name, entry in registry.items()})
@@ -66,9 +68,10 @@ def training_options() -> dict[str, dict]:
     }
 
 
-def add_training_options(command: argparse.ArgumentParser) -> None:
-    """Add all of them."""
-    for name, keywords in training_options().items():
+def add_training_options(command: argparse.ArgumentParser, several_seeds: bool = False) -> None:
+    """Add all of them; `several_seeds` for a command that makes many runs."""
+    more = {"seed": {"type": numbers, "metavar": "N,...", "default": [0], "help": SEEDS}} if several_seeds else {}
+    for name, keywords in {**training_options(), **more}.items():
         command.add_argument(f"--{name.replace('_', '-')}", **keywords)
 
 
@@ -112,7 +115,7 @@ def words(given: Mapping[str, Any]) -> list[str]:
         if isinstance(value, bool):
             found.append(f"--{option}" if value else f"--no-{option}")
         elif value is not None:
-            found += [f"--{option}", str(value)]
+            found += [f"--{option}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
     return found
 
 

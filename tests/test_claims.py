@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multiview.experiment.run import Trial
 from multiview.report import claims
-from multiview.report.claims import best_of, bootstrap, compare, mcnemar
+from multiview.report.claims import best_of, bootstrap, compare, sign_test
 
 
 @given(better=st.integers(0, 30), worse=st.integers(0, 30))
-def test_mcnemar_is_the_two_sided_binomial(better: int, worse: int) -> None:
+def test_of_one_seed_the_sign_test_is_mcnemars(better: int, worse: int) -> None:
     """Twice the smaller tail of a fair coin, at most 1: the coin is symmetric."""
     n, k = better + worse, min(better, worse)
     tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
-    assert mcnemar(better, worse) == pytest.approx(min(1, 2 * tail))
+    assert sign_test(answers(better, worse)) == pytest.approx(min(1, 2 * tail))
 
 
-def test_mcnemar_by_hand() -> None:
-    assert mcnemar(1, 8) == pytest.approx(2 * (1 + 9) / 512)
-    assert mcnemar(0, 0) == 1
+def answers(better: int, worse: int) -> np.ndarray:
+    return np.repeat([1, -1, 0], [better, worse, 5])
+
+
+def test_sign_test_by_hand() -> None:
+    assert sign_test(answers(1, 8)) == pytest.approx(2 * (1 + 9) / 512)
+    assert sign_test(answers(0, 0)) == 1
+    assert sign_test(np.array([2, 1])) == pytest.approx(2 / 4)  # of +-3, +-1 two are as far out
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=9))
+def test_sign_test_counts_all_signs(sums: list[int]) -> None:
+    """Every choice of signs is as likely as any other."""
+    totals = [abs(sum(np.multiply(signs, sums))) for signs in itertools.product((-1, 1), repeat=len(sums))]
+    assert sign_test(np.array(sums)) == pytest.approx(np.mean(np.array(totals) >= abs(sum(sums))))
 
 
 def test_bootstrap_agrees_with_drawing_clips(rng: np.random.Generator) -> None:
@@ -47,11 +62,15 @@ def right(share: float, clips: int, shift: int = 0) -> np.ndarray:
     return np.roll(np.arange(clips) < share * clips, shift)
 
 
+def trials(folds: Mapping[int, np.ndarray], seed: int = 0) -> dict[Trial, np.ndarray]:
+    return {Trial(fold, seed): each for fold, each in folds.items()}
+
+
 def test_comparison_by_hand() -> None:
     """Fold 1: 8 of 10 against 5 of 10, nested: +30 points; fold 2: 6 against 7: -10; mean +10."""
     correct = {
-        "concat": {1: right(0.8, 10), 2: right(0.6, 10), 3: right(1, 10)},
-        "mel": {1: right(0.5, 10), 2: right(0.7, 10)},
+        "concat": trials({1: right(0.8, 10), 2: right(0.6, 10), 3: right(1, 10)}),
+        "mel": trials({1: right(0.5, 10), 2: right(0.7, 10)}),
     }
     found = compare(correct, "concat", "mel")
     assert (found.folds, found.clips, found.better, found.worse) == (2, 20, 3, 1)
@@ -59,6 +78,28 @@ def test_comparison_by_hand() -> None:
     assert found.p == pytest.approx(2 * (1 + 4) / 16)
     assert found.low < 10 < found.high
     assert compare(correct, "concat", "raw") is None
+
+
+def test_seeds_are_no_more_clips() -> None:
+    """A second seed that answers the same changes nothing but the count of answers; one that differs, the mean."""
+    one = {
+        "concat": trials({1: right(0.8, 40), 2: right(0.6, 40)}),
+        "mel": trials({1: right(0.5, 40), 2: right(0.7, 40)}),
+    }
+    same = {row: each | {Trial(fold, 1): clips for (fold, _), clips in each.items()} for row, each in one.items()}
+    once, twice = (compare(correct, "concat", "mel") for correct in (one, same))
+    assert (twice.folds, twice.clips, twice.seeds) == (2, 80, 2)
+    assert (twice.difference, twice.low, twice.high) == pytest.approx((once.difference, once.low, once.high))
+    assert twice.p == pytest.approx(once.p)
+    assert (twice.better, twice.worse) == (2 * once.better, 2 * once.worse)
+
+    other = {"concat": one["concat"] | trials({1: right(0.6, 40), 2: right(0.6, 40)}, seed=1),
+             "mel": one["mel"] | trials({1: right(0.5, 40), 2: right(0.5, 40)}, seed=1)}  # fmt: skip
+    # Fold 1: +30 and +10, fold 2: -10 and +10 points.
+    assert compare(other, "concat", "mel").difference == pytest.approx((20 + 0) / 2)
+    lonely = {**other, "mel": one["mel"]}  # only the trials that both have count
+    assert compare(lonely, "concat", "mel") == once
+    assert "2, 80, 2 seeds" in claims.claims_section(other).markdown()
 
 
 @pytest.mark.parametrize(
@@ -72,26 +113,28 @@ def test_comparison_by_hand() -> None:
 )
 def test_verdicts(row: float, against: float, folds: tuple[int, ...], verdict: str) -> None:
     correct = {
-        "multiview": {fold: right(row, 80) for fold in folds},
-        "mel": {fold: right(against, 80, shift=8) for fold in folds},  # each has some that the other has not
+        "multiview": trials({fold: right(row, 80) for fold in folds}),
+        "mel": trials({fold: right(against, 80, shift=8) for fold in folds}),  # each has some that the other has not
     }
     assert compare(correct, "multiview", "mel").verdict == verdict
 
 
 def test_few_clips_support_nothing() -> None:
-    correct = {name: {fold: right(share, 20) for fold in (1, 2)} for name, share in (("concat", 1.0), ("mel", 0.0))}
+    correct = {
+        name: trials({fold: right(share, 20) for fold in (1, 2)}) for name, share in (("concat", 1.0), ("mel", 0.0))
+    }
     assert compare(correct, "concat", "mel").verdict.startswith("2 folds with 40 clips support nothing")
 
 
 def test_questions_take_the_best_baseline_on_common_folds() -> None:
     correct = {
-        "multiview": {1: right(0.8, 50), 2: right(0.8, 50)},
-        "mel": {1: right(0.6, 50), 2: right(0.6, 50)},
-        "raw": {2: right(0.5, 50), 3: right(1.0, 50)},  # best in a fold that is not compared
-        "self_ensemble": {1: right(0.9, 50), 2: right(0.7, 50)},
+        "multiview": trials({1: right(0.8, 50), 2: right(0.8, 50)}),
+        "mel": trials({1: right(0.6, 50), 2: right(0.6, 50)}),
+        "raw": trials({2: right(0.5, 50), 3: right(1.0, 50)}),  # best in a fold that is not compared
+        "self_ensemble": trials({1: right(0.9, 50), 2: right(0.7, 50)}),
     }
     # Raw and concat have one fold in common with it, in which they are better.
-    with_concat = {**correct, "concat": {1: right(1.0, 50)}}
+    with_concat = {**correct, "concat": trials({1: right(1.0, 50)})}
     assert best_of(with_concat, "multiview", ("mel", "raw", "concat")) == "mel"
     section = claims.claims_section(correct)
     assert section.data[["claim", "row", "against"]].to_numpy().tolist() == [
@@ -104,4 +147,4 @@ def test_questions_take_the_best_baseline_on_common_folds() -> None:
 
 
 def test_without_baselines_there_are_no_claims() -> None:
-    assert claims.claims_section({"multiview": {1: right(0.8, 50)}}) is None
+    assert claims.claims_section({"multiview": trials({1: right(0.8, 50)})}) is None

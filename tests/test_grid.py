@@ -26,6 +26,18 @@ from multiview.store import Store
 from multiview.support.errors import InputError
 
 
+def test_runs_of_several_seeds(tiny_store: Store, tmp_path: Path) -> None:
+    """Those of the first go by the fold alone; each command trains with its own."""
+    grid = tasks(tiny_store, tmp_path, "demo", ["mel"], [2, 1], ["window3"], seed=[4, 0, 4])
+    names = [task.name for task in grid]
+    assert names[:4] == ["mel/fold2", "ablations/window3/fold2", "mel/fold2_seed0", "ablations/window3/fold2_seed0"]
+    assert len(names) == 8 and {task.kind for task in grid} == {"mel", "ablations/window3"}
+    seeds = [cli.make_parser().parse_args(task.command[1:]).seed for task in grid]
+    assert seeds == 2 * [4, 4, 0, 0]
+    args = cli.make_parser().parse_args(["grid", "s.h5", "--results", "r", "--preset", "demo", "--seed", "4,0"])
+    assert args.seed == [4, 0]
+
+
 def test_commands_make_the_runs_of_the_grid(tiny_store: Store, tmp_path: Path) -> None:
     grid = tasks(
         tiny_store, tmp_path, "demo", ablations=["uniform", "window3", "interval7", "without_cqt"], seed=4, epochs=9

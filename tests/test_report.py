@@ -16,6 +16,8 @@ import pytest
 
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.results import collect
+from multiview.experiment.run import Trial
+from multiview.guessing import Share
 from multiview.history import columns
 from multiview.report import report
 from multiview.report.ablations import ablation_table, stability
@@ -106,7 +108,7 @@ def test_folds_by_hand(tmp_path: Path) -> None:
     z^2 / (4 + z^2) = 48.99 %."""
     report(write_runs(tmp_path))
     table = pd.read_csv(tmp_path / "folds.csv").set_index(["system", "fold"])
-    assert table.loc[("raw", 1)].tolist() == [4, 0, 0, 0, 48.99, 50, 50]
+    assert table.loc[("raw", 1)].tolist() == [4, 0, 0, 0, 48.99, 50, 50, 0]
     assert table.loc[("raw", 2), ["right", "accuracy"]].tolist() == [2, 50]
     text = squeezed((tmp_path / "folds.md").read_text())
     assert "| accuracy, % | fold 1 | fold 2 |" in text and "| Raw | 0.00 | 50.00 |" in text
@@ -127,11 +129,12 @@ def test_what_is_taken_for_what_by_hand(tmp_path: Path) -> None:
     """The joint branch of fold 1 takes a yes for a no, and a no for a yes; that of fold 2 is right."""
     results = collect(write_runs(tmp_path))
     found = confusion(results)
-    assert (found.system, found.folds, found.counts.to_numpy().tolist()) == ("multiview", (1, 2), [[3, 1], [1, 3]])
+    assert (found.system, found.trials) == ("multiview", (Trial(1), Trial(2)))
+    assert found.counts.to_numpy().tolist() == [[3, 1], [1, 3]]
     assert found.pairs().to_numpy().tolist() == [["yes", "no", 1, 4, 1], ["no", "yes", 1, 4, 1]]
     section = confused_section(results)
     assert section.table.to_numpy()[0].tolist() == ["yes", "no", "1 of 4", "25", "1"]
-    assert section.notes == ("Multi-view, 2 wrong of 8 test clips. The whole matrix: `confusion.png`.",)
+    assert section.notes == ("Multi-view, 2 wrong of 8 answers to test clips. The whole matrix: `confusion.png`.",)
 
 
 def write_many_classes(path: Path, system: str = "mel", classes: int = 50) -> None:
@@ -187,9 +190,32 @@ def test_losses_that_leave_the_axis_say_so(tmp_path: Path) -> None:
     assert branch_losses(collect(tmp_path)).axes[0].get_xlabel() == "training step"
 
 
-@pytest.mark.parametrize(("folds", "said"), [([3], "fold 3"), ([2, 1], "folds 1, 2"), ([1, 2, 3, 4], "folds 1 to 4")])
-def test_folds_as_people_say_them(folds: list[int], said: str) -> None:
-    assert folds_said(folds) == said
+@pytest.mark.parametrize(
+    ("folds", "seeds", "said"),
+    [
+        ([3], [0], "fold 3"),
+        ([2, 1], [0], "folds 1, 2"),
+        ([1, 2, 3, 4], [5], "folds 1 to 4"),
+        ([1, 2, 3], [0, 1], "folds 1 to 3, 2 seeds"),
+    ],
+)
+def test_folds_as_people_say_them(folds: list[int], seeds: list[int], said: str) -> None:
+    assert folds_said([Trial(fold, seed) for fold in folds for seed in seeds]) == said
+
+
+def test_seeds_are_averaged_before_folds(tmp_path: Path) -> None:
+    """Fold 1: right with one seed, wrong with the other; fold 2, with one seed, right: 75 %, of 50 and 100."""
+    for name, fold, seed, values in (("fold1", 1, 0, RIGHT), ("fold1_seed1", 1, 1, WRONG), ("fold2", 2, 0, RIGHT)):
+        write_run(tmp_path / "mel" / name, "mel", fold, {"mel": values}, seed=seed)
+    (row,) = table_3(collect(tmp_path)).to_dict("records")
+    assert (row["folds"], row["accuracy_mean"]) == (2, 75)
+    assert row["accuracy_std"] == pytest.approx(np.std([50, 100], ddof=1))
+    report(tmp_path)
+    table = (tmp_path / "table.md").read_text()
+    assert "seed 0, 1. The mean over seeds comes first." in table
+    assert str(Share(6, 8)) in table  # twelve answers, but eight clips
+    assert "fold1_seed1" in (tmp_path / "report.html").read_text()
+    assert "mean of folds 1, 2, 2 seeds" in (tmp_path / "report.html").read_text()
 
 
 def test_baseline_of_ablations_is_named_after_its_own_rule(tmp_path: Path) -> None:
@@ -244,7 +270,7 @@ def test_ablations_by_hand(tmp_path: Path) -> None:
     assert table.loc["uniform", calm].tolist() == pytest.approx([0.2, 0, 1, 0])
     # One fold: the paper's has no other.
     assert table.loc["uniform", ["blending", "evaluation_interval", "folds"]].tolist() == ["uniform", "epoch", 1]
-    history = pd.read_csv(collect(tmp_path).runs["multiview"][1].history)
+    history = pd.read_csv(collect(tmp_path).runs["multiview"][Trial(1)].history)
     assert np.isnan(stability(history, {"window": 3, "warm_up_epochs": 0})["largest"])
     assert np.isnan(stability(history, {"window": 1, "warm_up_epochs": 2})["largest"])  # one evaluation is left
     # The joint branch has half of the clips right in both; the ensemble at (0.05, 0.95) follows it.
@@ -289,7 +315,7 @@ def test_a_users_own_view_is_in_everything(tmp_path: Path, fifth_view: str, caps
     text = squeezed((tmp_path / "table.md").read_text())
     assert "| My MFCCs | 1 | 100.00 | 51.01 to 100.00 | |" in text
     assert "On the views mel, gammatone, cqt, raw, mfcc: Self-ensemble, Multi-view, Late fusion." in text
-    fused = collect(tmp_path).rows["late_fusion"][1].probabilities["late_fusion"]
+    fused = collect(tmp_path).rows["late_fusion"][Trial(1)].probabilities["late_fusion"]
     assert fused[1, 0] == pytest.approx(0.34)
     assert "| My MFCCs |" in squeezed((tmp_path / "ablations.md").read_text())
     claims = pd.read_csv(tmp_path / "claims.csv").set_index("row")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ import pytest
 
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.results import collect, correct
+from multiview.experiment.run import Trial
 from multiview.support.errors import InputError
 from multiview.systems import table_rows
 from tests.helpers.results import HALF, PAPER_BRANCHES, RIGHT, WRONG, write_multiview, write_run, write_runs
@@ -26,14 +28,28 @@ def test_clips_are_compared_by_their_names() -> None:
     rows = {}
     for row, names in (("mel", ["a.wav", "b.wav", "c.wav"]), ("raw", ["c.wav", "a.wav", "b.wav"])):
         scores = np.array([truth[name] for name in names], np.float32)
-        rows[row] = {1: Predictions(names, np.zeros(3, int), ["yes", "no"], {row: scores}, {row: 1.0})}
-    assert correct(rows)["mel"][1].tolist() == correct(rows)["raw"][1].tolist() == [True, False, False]
+        rows[row] = {Trial(1): Predictions(names, np.zeros(3, int), ["yes", "no"], {row: scores}, {row: 1.0})}
+    assert correct(rows)["mel"][Trial(1)].tolist() == correct(rows)["raw"][Trial(1)].tolist() == [True, False, False]
 
 
 def test_run_in_the_wrong_place_is_named(tmp_path: Path) -> None:
     write_runs(tmp_path)
     (tmp_path / "mel" / "fold1").rename(tmp_path / "mel" / "fold1_old")
     with pytest.raises(InputError, match="fold1_old; found mel, fold1; move it away"):
+        collect(tmp_path)
+
+
+def test_seeds_are_trials_of_a_fold(tmp_path: Path) -> None:
+    """Folders name the seed; that of the first, whatever it is, need not be named, and no trial is there twice."""
+    for name, seed in (("fold1", 7), ("fold1_seed3", 3), ("fold2", 7)):
+        write_run(tmp_path / "mel" / name, "mel", int(name[4]), {"mel": RIGHT}, seed=seed)
+    assert list(collect(tmp_path).runs["mel"]) == [Trial(1, 3), Trial(1, 7), Trial(2, 7)]
+    write_run(tmp_path / "mel" / "fold1_seed7", "mel", 1, {"mel": RIGHT}, seed=7)
+    with pytest.raises(InputError, match=r"fold1 and \S+fold1_seed7 are both of fold 1 with seed 7; move one away"):
+        collect(tmp_path)
+    shutil.rmtree(tmp_path / "mel" / "fold1_seed7")
+    write_run(tmp_path / "mel" / "fold1_seed7", "mel", 1, {"mel": RIGHT}, seed=5)
+    with pytest.raises(InputError, match="fold1_seed7; found mel, fold1_seed5; move it away"):
         collect(tmp_path)
 
 
@@ -56,7 +72,7 @@ def test_records_without_system_are_those_of_the_metrics(tmp_path: Path) -> None
 def test_late_fusion_only_of_folds_with_all_views(tmp_path: Path) -> None:
     write_runs(tmp_path)
     (tmp_path / "cqt" / "fold1" / "metrics.json").unlink()
-    assert set(collect(tmp_path).rows["late_fusion"]) == {2}
+    assert set(collect(tmp_path).rows["late_fusion"]) == {Trial(2)}
 
 
 def test_late_fusion_of_different_clips_is_refused(tmp_path: Path) -> None:
@@ -78,7 +94,7 @@ def test_runs_on_different_stores_are_not_mixed(tmp_path: Path) -> None:
 def fused(directory: Path) -> tuple[tuple[str, ...], list[float]]:
     """Views of late fusion, and its probability of class 0 for the clips of fold 1."""
     results = collect(directory)
-    return results.fused_views, results.rows["late_fusion"][1].probabilities["late_fusion"][:, 0].tolist()
+    return results.fused_views, results.rows["late_fusion"][Trial(1)].probabilities["late_fusion"][:, 0].tolist()
 
 
 def test_late_fusion_takes_the_views_of_the_multiview_network(tmp_path: Path) -> None:

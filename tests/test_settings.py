@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 
 import pytest
 
-from multiview.settings import from_record, make_settings
+from multiview.settings import PRESETS, from_record, make_settings
+from multiview.splits import make_split
 from multiview.store import Store
 from multiview.support.errors import InputError
 
@@ -29,12 +31,30 @@ def test_records_of_before_are_read(tiny_store: Store) -> None:
     assert (found.views, found.blending, found.averaging, found.joint_gradient) == (None, "paper", None, True)
     for younger in ("keep", "schedule", "joint_gradient"):
         del record[younger]
-    assert from_record(record) == settings
+    assert from_record(record) == replace(settings, keep="first_best")
 
 
 def test_words_for_nothing_are_nothing(tiny_store: Store) -> None:
     plain = make_settings(tiny_store, "mel", 1, "demo")
     assert make_settings(tiny_store, "mel", 1, "demo", averaging=0.0, augmentations="none") == plain
+
+
+def test_a_preset_that_stretches_takes_enough_steps(tiny_store: Store, registries: None) -> None:
+    """As many epochs as make the least steps, unless these are fewer, or the user says how many."""
+    clips = len(make_split(tiny_store, 1, 0).train)
+    PRESETS.register(replace(PRESETS["modern"], name="own", epochs=3, batch_size=4, least_steps=1000))
+    each = math.ceil(clips / 4)
+    assert make_settings(tiny_store, "mel", 1, "own").epochs == math.ceil(1000 / each)
+    assert make_settings(tiny_store, "mel", 1, "own", batch_size=1).epochs == math.ceil(1000 / clips)
+    assert make_settings(tiny_store, "mel", 1, "own", epochs=2).epochs == 2
+    PRESETS.register(replace(PRESETS["own"], name="longer", least_steps=each))
+    assert make_settings(tiny_store, "mel", 1, "longer").epochs == 3
+
+
+@pytest.mark.parametrize(("epochs", "every"), [(240, 5), (12, 4), (7, 1), (2, 2), (1, 1)])
+def test_evaluations_divide_the_epochs(tiny_store: Store, epochs: int, every: int) -> None:
+    """Five epochs apart, or as many fewer as end with the last epoch."""
+    assert make_settings(tiny_store, "mel", 1, "modern", epochs=epochs).evaluation_epochs == every
 
 
 @pytest.mark.parametrize(

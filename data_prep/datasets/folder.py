@@ -237,6 +237,7 @@ DATASETS.register(
         summary="Your own sounds, one sub-folder a class, or a table of them.",
         sample_rate=44100,
         index=index,
+        preset="modern",
         named=True,
         audio="folder with a sub-folder of sounds for each class; with --csv, where its paths begin",
         options=(

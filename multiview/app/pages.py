@@ -7,7 +7,7 @@ from pathlib import Path
 
 from multiview.app.answer import PAGES
 from multiview.app.pictures import data_address
-from multiview.experiment.results import Results, read_metrics
+from multiview.experiment.results import Results, read_metrics, trial_of
 from multiview.experiment.run import Run
 from multiview.report.build import PAGE, draw_figures
 
@@ -30,9 +30,7 @@ def training(path: Path) -> str | None:
     if not run.metrics.is_file():
         return None
     metrics, store = read_metrics(run), run.read()["store"]
-    results = Results(
-        store["dataset"], {metrics["system"]: {metrics["fold"]: run}}, views=tuple(store.get("views", ()))
-    )
+    results = Results(store["dataset"], {metrics["system"]: {trial_of(run): run}}, views=tuple(store.get("views", ())))
     with tempfile.TemporaryDirectory(prefix="multiview-") as folder:
         figures = {
             figure.caption(results): data_address(picture.read_bytes(), "image/png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import os
 import queue
 import re
@@ -19,7 +20,7 @@ import joblib
 
 from multiview import options
 from multiview.blending import BLENDINGS
-from multiview.experiment.run import ABLATIONS, STATES, Run
+from multiview.experiment.run import ABLATIONS, STATES, Run, Trial
 from multiview.settings import Settings, make_settings
 from multiview.splits import folds as folds_of
 from multiview.store import Store
@@ -45,7 +46,7 @@ class Task:
 
     @property
     def kind(self) -> str:
-        """The name without the fold: runs of a kind take about as long."""
+        """The name without fold and seed: runs of a kind take about as long."""
         return self.name.rsplit("/", 1)[0]
 
     @property
@@ -106,7 +107,8 @@ def tasks(
         None for all of the store's.
     changes
         Of the preset's settings, for every run; those that are None are left to the preset. `views` is for the
-        systems on several.
+        systems on several. `seed` may be several, for runs with each: those with the first in `foldN`, those with
+        another, S, in `foldN_seedS`.
 
     Raises
     ------
@@ -114,14 +116,23 @@ def tasks(
         For an unknown preset, system, fold or ablation, or a directory that holds another run.
     """
     known, changes, found = folds_of(store), _given(changes), []
-    for fold in dict.fromkeys(folds or known):
-        if fold not in known:
-            raise InputError(f"{store.path} has the folds {', '.join(map(str, known))}, not fold {fold}")
-        for kind, settings, chosen in planned(store, preset, systems, fold, ablations, changes):
-            run = Run(results / kind / f"fold{fold}")
+    seeds = seeds_of(changes)
+    for trial in itertools.starmap(Trial, itertools.product(dict.fromkeys(folds or known), seeds)):
+        if trial.fold not in known:
+            raise InputError(f"{store.path} has the folds {', '.join(map(str, known))}, not fold {trial.fold}")
+        changes["seed"] = trial.seed
+        for kind, settings, chosen in planned(store, preset, systems, trial.fold, ablations, changes):
+            name = f"{kind}/{trial.folder(first=seeds[0])}"
+            run = Run(results / name)
             _check(run, store, settings)
-            found.append(Task(f"{kind}/fold{fold}", store.path, run, _command(store, settings, run, chosen)))
+            found.append(Task(name, store.path, run, _command(store, settings, run, chosen)))
     return found
+
+
+def seeds_of(changes: Mapping) -> list[int]:
+    """The seeds that are asked for, each once; 0 where none is."""
+    seeds = changes.get("seed") or 0
+    return list(dict.fromkeys([seeds] if isinstance(seeds, int) else seeds))
 
 
 def _check(run: Run, store: Store, settings: Settings) -> None:
@@ -143,7 +154,7 @@ def planned(
 ) -> list[tuple[str, Settings, dict]]:
     """The runs of a fold: where they go, their settings, and what was chosen to make them.
 
-    Of the store, only its rate, protocol and views are asked.
+    Of the store, only its rate, protocol and views are asked where `changes` say how many epochs.
 
     Raises
     ------

@@ -111,4 +111,5 @@ class Outlook:
         """Whether another preset takes more steps here, and as many as it was made for."""
         epochs = other.epochs or self.own_epochs
         steps = epochs * math.ceil(self.train / other.batch_size)
+        steps = max(steps, other.least_steps if other.stretch else 0)
         return other.sample_rate in (None, self.sample_rate) and steps >= max(other.least_steps, self.steps + 1)

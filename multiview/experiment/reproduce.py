@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from multiview import options
-from multiview.experiment.grid import Task, tasks
+from multiview.experiment.grid import Task, seeds_of, tasks
 from multiview.experiment.grid import planned as runs
 from multiview.settings import PRESETS
 from multiview.store import About, Store
@@ -175,8 +175,10 @@ def _check_settings(args: argparse.Namespace, preset: str, path: Path, rate: int
     """Refuse what no store could be trained with, before there is one."""
     store: Any = SimpleNamespace(path=path, sample_rate=rate, about=About(), require=lambda *_: None)
     changes = {name: value for name, value in options.changes(args).items() if value is not None}
+    changes.setdefault("epochs", 1)  # how many a preset takes may depend on the clips
     try:
-        runs(store, preset, args.systems, 1, args.ablations, changes)
+        for seed in seeds_of(changes):
+            runs(store, preset, args.systems, 1, args.ablations, {**changes, "seed": seed})
     except InputError as error:
         _refuse(args, str(error))
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from multiview.evaluation import late_fusion, self_ensemble
 from multiview.experiment.predictions import Predictions
-from multiview.experiment.run import ABLATIONS, Run
+from multiview.experiment.run import ABLATIONS, Run, Trial
 from multiview.history import column
 from multiview.support.errors import InputError
 from multiview.support.files import read_json
@@ -23,14 +23,15 @@ from multiview.views import VIEWS, paper_views
 
 @dataclass(frozen=True)
 class Results:
-    """All evaluated runs of a dataset and preset: by system and fold, and by ablation and fold.
+    """All evaluated runs of a dataset and preset: by system and trial, and by ablation and trial.
 
-    `failed` are the runs that have no results, each with the reason, and `views` those of the store.
+    A trial is a fold and a seed. `failed` are the runs that have no results, each with the reason, and `views` those
+    of the store.
     """
 
     dataset: str
-    runs: dict[str, dict[int, Run]]
-    ablations: dict[str, dict[int, Run]] = field(default_factory=dict)
+    runs: dict[str, dict[Trial, Run]]
+    ablations: dict[str, dict[Trial, Run]] = field(default_factory=dict)
     failed: tuple[tuple[Path, str], ...] = ()
     views: tuple[str, ...] = ()
 
@@ -38,17 +39,17 @@ class Results:
         """The views and branches of a system, as its runs have them."""
         return system_of(next(iter(self.runs[name].values())))
 
-    def history(self, system: str, fold: int) -> pd.DataFrame:
+    def history(self, system: str, trial: Trial) -> pd.DataFrame:
         """`history.csv` of a run."""
-        return pd.read_csv(self.runs[system][fold].history)
+        return pd.read_csv(self.runs[system][trial].history)
 
-    def predictions(self, system: str, fold: int) -> Predictions:
+    def predictions(self, system: str, trial: Trial) -> Predictions:
         """`predictions.h5` of a run."""
-        return Predictions.read(self.runs[system][fold].predictions)
+        return Predictions.read(self.runs[system][trial].predictions)
 
     @functools.cached_property
     def fused_views(self) -> tuple[str, ...]:
-        """The views of late fusion, the same on all folds; a fold that lacks one of them has no late fusion.
+        """The views of late fusion, the same in all trials; a trial that lacks one of them has no late fusion.
 
         They are those of the multi-view runs, which it is compared with; where there are none, the paper's
         four; and where not all of these were trained, the two or more that were.
@@ -58,8 +59,8 @@ class Results:
         trained = tuple(name for name in self.runs if name in VIEWS)
         return paper_views() if set(paper_views()) <= set(trained) else trained
 
-    def late_fusion(self, fold: int) -> Predictions:
-        """Mean of the probabilities of the single-view runs of a fold, over `fused_views`.
+    def late_fusion(self, trial: Trial) -> Predictions:
+        """Mean of the probabilities of the single-view runs of a trial, over `fused_views`.
 
         Raises
         ------
@@ -67,33 +68,33 @@ class Results:
             If they were not tested on the same clips.
         """
         views = self.fused_views
-        parts = [self.predictions(view, fold) for view in views]
+        parts = [self.predictions(view, trial) for view in views]
         first = parts[0]
         for view, part in zip(views, parts, strict=True):
             if part.clips != first.clips:
                 raise InputError(
-                    f"late fusion of fold {fold}: {views[0]} and {view} were tested on different clips; "
+                    f"late fusion of fold {trial}: {views[0]} and {view} were tested on different clips; "
                     "train and evaluate them on the same store"
                 )
         fused = late_fusion([part.probabilities[view] for view, part in zip(views, parts, strict=True)])
         return Predictions(first.clips, first.labels, first.classes, {LATE_FUSION: fused}, {LATE_FUSION: 1.0})
 
     @functools.cached_property
-    def rows(self) -> dict[str, dict[int, Predictions]]:
-        """Test predictions by row of Table 3, in its order, and fold, each with the row's name as only branch."""
-        rows: dict[str, dict[int, Predictions]] = defaultdict(dict)
+    def rows(self) -> dict[str, dict[Trial, Predictions]]:
+        """Test predictions by row of Table 3, in its order, and trial, each with the row's name as only branch."""
+        rows: dict[str, dict[Trial, Predictions]] = defaultdict(dict)
         for name, runs in self.runs.items():
             system = self.system(name)
-            for fold in runs:
-                found = self.predictions(name, fold)
+            for trial in runs:
+                found = self.predictions(name, trial)
                 scores = {name: found.probabilities[system.scored]}
                 if system.ensemble:
                     scores[system.ensemble] = self_ensemble(found.probabilities, found.weights)
                 for row, score in scores.items():
-                    rows[row][fold] = Predictions(found.clips, found.labels, found.classes, {row: score}, {row: 1.0})
+                    rows[row][trial] = Predictions(found.clips, found.labels, found.classes, {row: score}, {row: 1.0})
         if len(self.fused_views) > 1:
-            for fold in sorted(set.intersection(*(set(self.runs.get(view, ())) for view in self.fused_views))):
-                rows[LATE_FUSION][fold] = self.late_fusion(fold)
+            for trial in sorted(set.intersection(*(set(self.runs.get(view, ())) for view in self.fused_views))):
+                rows[LATE_FUSION][trial] = self.late_fusion(trial)
         return {row: rows[row] for row in _ordered(table_rows(), rows)}
 
 
@@ -115,14 +116,27 @@ def branches_of(history: pd.DataFrame) -> list[str]:
     return [name.removeprefix(start) for name in history if name.startswith(start)]
 
 
-def correct(rows: Mapping[str, Mapping[int, Predictions]]) -> dict[str, dict[int, np.ndarray]]:
-    """Whether each test clip was right, by row and fold; bool [clips] in the order of the clips' names."""
-    return {row: {fold: right(found, row) for fold, found in folds.items()} for row, folds in rows.items()}
+def correct(rows: Mapping[str, Mapping[Trial, Predictions]]) -> dict[str, dict[Trial, np.ndarray]]:
+    """Whether each test clip was right, by row and trial; bool [clips] in the order of the clips' names."""
+    return {row: {trial: right(found, row) for trial, found in trials.items()} for row, trials in rows.items()}
+
+
+def by_fold(trials: Mapping[Trial, np.ndarray]) -> dict[int, np.ndarray]:
+    """Numbers of the test clips in each trial, by fold; float64 [seeds, clips]."""
+    folds: dict[int, list[np.ndarray]] = defaultdict(list)
+    for trial in sorted(trials):
+        folds[trial.fold].append(np.asarray(trials[trial], np.float64))
+    return {fold: np.stack(each) for fold, each in folds.items()}
 
 
 def right(found: Predictions, branch: str) -> np.ndarray:
     """Whether a branch was right on each test clip; bool [clips] in the order of the clips' names."""
     return (found.probabilities[branch].argmax(axis=1) == found.labels)[np.argsort(found.clips)]
+
+
+def trial_of(run: Run) -> Trial:
+    """The fold and the seed of an evaluated run."""
+    return Trial(read_metrics(run)["fold"], run.settings()["seed"])
 
 
 def read_metrics(run: Run) -> dict:
@@ -140,7 +154,7 @@ def read_metrics(run: Run) -> dict:
 
 
 def collect(directory: str | Path) -> Results:
-    """Find the evaluated runs `SYSTEM/foldN` and `ablations/NAME/foldN` below `directory`.
+    """Find the evaluated runs `SYSTEM/foldN` and `ablations/NAME/foldN` below `directory`, of all seeds.
 
     The systems are those whose folders are there, a user's own views among them.
 
@@ -161,15 +175,15 @@ def collect(directory: str | Path) -> Results:
         raise InputError(
             f"expected evaluated runs SYSTEM/foldN below {directory}, found none; run multiview train first"
         )
-    store = _one_store(directory, [run for folds in (*runs.values(), *ablations.values()) for run in folds.values()])
-    for folds in (*runs.values(), *ablations.values()):
-        _check_views(folds)
+    store = _one_store(directory, [run for trials in (*runs.values(), *ablations.values()) for run in trials.values()])
+    for trials in (*runs.values(), *ablations.values()):
+        _check_views(trials)
     return Results(store["dataset"], runs, ablations, tuple(failed), tuple(store.get("views") or paper_views()))
 
 
-def _evaluated(folder: Path, system: str, failed: list[tuple[Path, str]]) -> dict[int, Run]:
-    """The evaluated runs of a system by fold; what failed is added to `failed`."""
-    found = {}
+def _evaluated(folder: Path, system: str, failed: list[tuple[Path, str]]) -> dict[Trial, Run]:
+    """The evaluated runs of a system by trial; what failed is added to `failed`."""
+    found: dict[Trial, Run] = {}
     for path in sorted(folder.glob("fold*")):
         run = Run(path)
         if not run.metrics.is_file():
@@ -179,12 +193,15 @@ def _evaluated(folder: Path, system: str, failed: list[tuple[Path, str]]) -> dic
         metrics = read_metrics(run)
         if metrics["system"] != system and system not in system_names():
             continue  # a folder of the user's own, such as a copy
-        if (metrics["system"], f"fold{metrics['fold']}") != (system, path.name):
+        trial = trial_of(run)
+        if metrics["system"] != system or path.name not in (trial.folder(), trial.folder(first=trial.seed)):
             raise InputError(
                 f"expected in {path} a run of {system}, {path.name}; found {metrics['system']}, "
-                f"fold{metrics['fold']}; move it away"
+                f"{trial.folder()}; move it away"
             )
-        found[metrics["fold"]] = run
+        if trial in found:
+            raise InputError(f"{found[trial].path} and {path} are both of fold {trial}; move one away")
+        found[trial] = run
     return dict(sorted(found.items()))
 
 
@@ -203,9 +220,9 @@ def _one_store(directory: Path, runs: list[Run]) -> dict:
     return store
 
 
-def _check_views(folds: Mapping[int, Run]) -> None:
-    """Refuse folds of a system that were trained on different views: their mean would be of no system."""
-    views = {system_of(run).views: run.path for run in folds.values()}
+def _check_views(trials: Mapping[Trial, Run]) -> None:
+    """Refuse trials of a system that were trained on different views: their mean would be of no system."""
+    views = {system_of(run).views: run.path for run in trials.values()}
     if len(views) > 1:
         found = " and ".join(f"{','.join(names)} in {path}" for names, path in views.items())
         raise InputError(f"expected one choice of views on all folds, found {found}; keep each choice's runs apart")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -79,6 +79,21 @@ def _machine() -> dict:
         "devices": [str(device) for device in keras.distribution.list_devices()],
         "backend": keras.backend.backend(),
     }
+
+
+class Trial(NamedTuple):
+    """The fold that a run is tested on, counted from 1, and its seed."""
+
+    fold: int
+    seed: int = 0
+
+    def folder(self, first: int = 0) -> str:
+        """Name of the run's directory, where runs with the seed `first` are called by their folds alone."""
+        return f"fold{self.fold}" + (f"_seed{self.seed}" if self.seed != first else "")
+
+    def __str__(self) -> str:
+        """As people say it after `fold`."""
+        return f"{self.fold}" + (f" with seed {self.seed}" if self.seed else "")
 
 
 class Run:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.results import Results, branches_of, read_metrics, right, system_of
-from multiview.experiment.run import Run
+from multiview.experiment.run import Run, Trial
 from multiview.history import column
 from multiview.report.claims import Comparison, compare
 from multiview.report.section import Section
@@ -52,23 +52,23 @@ def baseline(results: Results) -> str:
     return next((run.settings()["blending"] for run in results.runs.get(JOINT, {}).values()), "")
 
 
-def with_baseline(results: Results) -> dict[str, dict[int, Run]]:
+def with_baseline(results: Results) -> dict[str, dict[Trial, Run]]:
     """The multi-view runs that nothing was changed in, and those of each ablation."""
     return {baseline(results): results.runs.get(JOINT, {}), **results.ablations}
 
 
-def _common_runs(results: Results) -> dict[str, dict[int, Run]]:
-    """The same on the folds that all have; empty where there is none."""
+def _common_runs(results: Results) -> dict[str, dict[Trial, Run]]:
+    """The same on the folds and seeds that all have; empty where there is none."""
     every = with_baseline(results)
     common = sorted(set.intersection(*(set(runs) for runs in every.values())))
-    return {name: {fold: runs[fold] for fold in common} for name, runs in every.items()} if common else {}
+    return {name: {trial: runs[trial] for trial in common} for name, runs in every.items()} if common else {}
 
 
 def compare_ablations(results: Results) -> dict[str, Comparison]:
     """The multi-view branch of the baseline and of each ablation against that of the baseline."""
     correct = {
-        name: {fold: right(Predictions.read(run.predictions), JOINT) for fold, run in folds.items()}
-        for name, folds in _common_runs(results).items()
+        name: {trial: right(Predictions.read(run.predictions), JOINT) for trial, run in trials.items()}
+        for name, trials in _common_runs(results).items()
     }
     return {name: found for name in correct if (found := compare(correct, name, baseline(results)))}
 
@@ -80,8 +80,8 @@ def ablation_table(results: Results) -> pd.DataFrame:
     are as in `Comparison`.
     """
     comparisons, records = compare_ablations(results), []
-    for name, folds in _common_runs(results).items():
-        runs, each = list(folds.values()), comparisons[name]
+    for name, trials in _common_runs(results).items():
+        runs, each = list(trials.values()), comparisons[name]
         scores, settings = [read_metrics(run)["accuracy"] for run in runs], runs[0].settings()
         calm = pd.DataFrame([stability(pd.read_csv(run.history), settings) for run in runs])
         records.append(
@@ -89,7 +89,7 @@ def ablation_table(results: Results) -> pd.DataFrame:
                 "ablation": name,
                 **{key: settings[key] or "epoch" for key in ABLATED},
                 "views": ",".join(system_of(runs[0]).views),
-                "folds": len(runs),
+                "folds": each.folds,
                 "multiview": 100 * np.mean([score[JOINT] for score in scores]),
                 "self_ensemble": 100 * np.mean([score["self_ensemble"] for score in scores]),
                 "difference": each.difference,
@@ -127,8 +127,8 @@ def ablation_section(results: Results) -> Section:
 def views_left_out_section(results: Results) -> Section | None:
     """Which view carries what: the multi-view network without some views against that on all; None without such."""
     cells, comparisons = [], compare_ablations(results)
-    for name, folds in results.ablations.items() if comparisons else ():
-        kept = system_of(next(iter(folds.values()))).views
+    for name, trials in results.ablations.items() if comparisons else ():
+        kept = system_of(next(iter(trials.values()))).views
         left_out = [label(view) for view in results.system(JOINT).views if view not in kept]
         if left_out:
             missing = ", ".join(left_out)

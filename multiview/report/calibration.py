@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from multiview.calibration import BINS, Reliability, reliability, tempered
 from multiview.evaluation import cross_entropy
 from multiview.experiment.results import Results
+from multiview.experiment.run import Trial
 from multiview.report.section import Section
 from multiview.systems import label
 
@@ -24,7 +25,7 @@ LARGEST = 150  # area of the marker of the fullest bin, in square points
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A row of Table 3 over the test clips of all its folds: as the networks give it, and at their temperatures.
+    """A row of Table 3 over the test clips of all its trials: as the networks give it, and at their temperatures.
 
     `temperatures` has one a fold; it is empty, and `after` None, where a fold has none: late fusion, which no
     temperature was fitted for, and runs that were made before there were any.
@@ -40,12 +41,12 @@ class Calibrated:
 def calibrated_rows(results: Results) -> dict[str, Calibrated]:
     """Every row of Table 3."""
     found = {}
-    for row, folds in results.rows.items():
-        labels = np.concatenate([each.labels for each in folds.values()])
-        before = [each.probabilities[row] for each in folds.values()]
-        known = [each for fold in folds if (each := _temperature(results, row, fold))]
+    for row, trials in results.rows.items():
+        labels = np.concatenate([each.labels for each in trials.values()])
+        before = [each.probabilities[row] for each in trials.values()]
+        known = [each for trial in trials if (each := _temperature(results, row, trial))]
         after = [tempered(*each) for each in zip(before, known, strict=False)]
-        every, told = np.concatenate(before), np.concatenate(after) if len(known) == len(folds) else None
+        every, told = np.concatenate(before), np.concatenate(after) if len(known) == len(trials) else None
         found[row] = Calibrated(
             temperatures=() if told is None else tuple(known),
             before=reliability(every, labels),
@@ -56,11 +57,11 @@ def calibrated_rows(results: Results) -> dict[str, Calibrated]:
     return found
 
 
-def _temperature(results: Results, row: str, fold: int) -> float | None:
-    """The temperature of a row, from the run of the fold that it follows from; None where there is none."""
+def _temperature(results: Results, row: str, trial: Trial) -> float | None:
+    """The temperature of a row, from the run of the trial that it follows from; None where there is none."""
     for name, runs in results.runs.items():
         system = results.system(name)
-        if row in (name, system.ensemble) and (found := runs[fold].calibration()):
+        if row in (name, system.ensemble) and (found := runs[trial].calibration()):
             return found.self_ensemble if row == system.ensemble else found.branches[system.scored]
     return None
 

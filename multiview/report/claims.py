@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import binom
 
+from multiview.experiment.results import by_fold
+from multiview.experiment.run import Trial
 from multiview.report.section import Section
 from multiview.support.registry import Registry
 from multiview.systems import CONCAT, JOINT, LATE_FUSION, label
@@ -19,8 +21,8 @@ DRAWS = 10_000  # of the bootstrap
 MIN_FOLDS, MIN_CLIPS = 2, 100  # with fewer, the data support nothing
 SEED = 0
 
-# Whether each test clip was right, by row of Table 3 and fold; the clips of a fold in the same order.
-Correct = Mapping[str, Mapping[int, np.ndarray]]
+# Whether each test clip was right, by row of Table 3 and trial; the clips of a fold in the same order.
+Correct = Mapping[str, Mapping[Trial, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,12 @@ CLAIMS.register(Claim("fusion", "Is late fusion better than the best single view
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row of Table 3 against another, on the folds that both have.
+    """One row of Table 3 against another, on the folds and seeds that both have.
 
     `difference` is the mean over folds of the difference in accuracy, `low` and `high` bound its 95 %
     interval, and `deviation` is its standard deviation over folds (n - 1), all in points; `better` and
-    `worse` count the clips that only one of the two has right, and `p` is of McNemar's exact test.
+    `worse` count the answers of `seeds` networks to each of `clips` that only one of the two has right, and `p` is of
+    the exact sign test over clips, McNemar's where there is one seed.
     """
 
     row: str
@@ -95,6 +98,7 @@ class Comparison:
     better: int
     worse: int
     p: float
+    seeds: int = 1
 
     @property
     def verdict(self) -> str:
@@ -113,16 +117,25 @@ class Comparison:
         """What tables for people say of it, by column."""
         return {
             "points, 95 % interval": f"{self.difference:+.2f} ({self.low:+.2f} to {self.high:+.2f})",
-            "folds, clips": f"{self.folds}, {self.clips}",
+            "folds, clips": f"{self.folds}, {self.clips}" + (f", {self.seeds} seeds" if self.seeds > 1 else ""),
             "only this / only that right": f"{self.better} / {self.worse}",
             "p": f"{self.p:.3f}" if self.p >= 0.001 else "< 0.001",
             "what the data say": self.verdict,
         }
 
 
-def mcnemar(better: int, worse: int) -> float:
-    """Two-sided p of McNemar's exact test: `better` of `better + worse` fair coins."""
-    return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+def sign_test(sums: np.ndarray) -> float:
+    """Two-sided p of the sum of `sums`, int [clips], if each had either sign with probability 1/2; exact.
+
+    McNemar's exact test where they are -1, 0 or 1. All answers to a clip keep one sign, as they are not independent.
+    """
+    chances = np.ones(1)  # of the sum of the signs so far, from its least value up, in steps of 2
+    for size, count in zip(*np.unique(np.abs(sums[sums != 0]), return_counts=True), strict=True):
+        of_this = np.zeros(int(size * count) + 1)
+        of_this[:: int(size)] = binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, of_this)
+    possible = 2 * np.arange(len(chances)) - (len(chances) - 1)
+    return float(min(1.0, chances[np.abs(possible) >= abs(int(sums.sum()))].sum()))
 
 
 def bootstrap(differences: Mapping[int, np.ndarray]) -> tuple[float, float]:
@@ -131,50 +144,50 @@ def bootstrap(differences: Mapping[int, np.ndarray]) -> tuple[float, float]:
     Parameters
     ----------
     differences : mapping by fold
-        -1, 0 or 1 for each clip.
+        Of each clip, in [-1, 1], the mean over seeds.
     """
     rng = np.random.default_rng(SEED)
     means = np.zeros(DRAWS)
     for each in differences.values():
-        # How often each of the three values is drawn is all that matters.
-        counts = rng.multinomial(len(each), [np.mean(each == value) for value in (-1, 0, 1)], size=DRAWS)
-        means += (counts[:, 2] - counts[:, 0]) / len(each)
+        # How often each value is drawn is all that matters.
+        values, counts = np.unique(each, return_counts=True)
+        means += rng.multinomial(len(each), counts / len(each), size=DRAWS) @ values / len(each)
     low, high = np.quantile(means / len(differences), [LEVEL / 2, 1 - LEVEL / 2])
     return float(low), float(high)
 
 
 def compare(correct: Correct, row: str, against: str) -> Comparison | None:
-    """`row` against `against`, None where they have no fold in common."""
-    folds = sorted(set(correct.get(row, ())) & set(correct.get(against, ())))
-    if not folds:
+    """`row` against `against`, None where they have no trial in common."""
+    trials = set(correct.get(row, ())) & set(correct.get(against, ()))
+    if not trials:
         return None
-    differences = {fold: correct[row][fold].astype(int) - correct[against][fold] for fold in folds}
-    by_fold = 100 * np.array([each.mean() for each in differences.values()])
-    every = np.concatenate(list(differences.values()))
-    better, worse = int((every > 0).sum()), int((every < 0).sum())
-    low, high = bootstrap(differences)
+    folds = by_fold({trial: correct[row][trial].astype(int) - correct[against][trial] for trial in trials})
+    points = 100 * np.array([each.mean() for each in folds.values()])
+    every = np.concatenate([each.ravel() for each in folds.values()])
+    low, high = bootstrap({fold: each.mean(axis=0) for fold, each in folds.items()})
     return Comparison(
         row=row,
         against=against,
         folds=len(folds),
-        clips=len(every),
-        difference=float(by_fold.mean()),
+        clips=sum(each.shape[1] for each in folds.values()),
+        difference=float(points.mean()),
         low=100 * low,
         high=100 * high,
-        deviation=float(by_fold.std(ddof=1)) if len(folds) > 1 else float("nan"),
-        better=better,
-        worse=worse,
-        p=mcnemar(better, worse),
+        deviation=float(points.std(ddof=1)) if len(folds) > 1 else float("nan"),
+        better=int((every > 0).sum()),
+        worse=int((every < 0).sum()),
+        p=sign_test(np.concatenate([each.sum(axis=0) for each in folds.values()])),
+        seeds=max(len(each) for each in folds.values()),
     )
 
 
 def best_of(correct: Correct, row: str, candidates: tuple[str, ...]) -> str | None:
-    """The candidate with the highest mean accuracy, of those that share the most folds with `row`."""
-    folds = {name: set(correct.get(row, ())) & set(correct.get(name, ())) for name in candidates}
-    most = max(map(len, folds.values()))
+    """The candidate with the highest mean accuracy, of those that share the most trials with `row`."""
+    trials = {name: set(correct.get(row, ())) & set(correct.get(name, ())) for name in candidates}
+    most = max(map(len, trials.values()))
     scores = {
-        name: np.mean([correct[name][fold].mean() for fold in shared])
-        for name, shared in folds.items()
+        name: np.mean([each.mean() for each in by_fold({trial: correct[name][trial] for trial in shared}).values()])
+        for name, shared in trials.items()
         if shared and len(shared) == most
     }
     return max(scores, key=scores.__getitem__) if scores else None
@@ -191,6 +204,12 @@ def claims(correct: Correct) -> dict[str, Comparison]:
     return found
 
 
+def _test(comparisons: Iterable[Comparison]) -> str:
+    if max(each.seeds for each in comparisons) == 1:
+        return "McNemar's exact test over all clips"
+    return "the exact sign test over all clips, the answers of all seeds to a clip counting as one"
+
+
 def claims_section(correct: Correct) -> Section | None:
     """The claims, with how to read them; None where no row has anything to be compared with."""
     found = claims(correct)
@@ -205,7 +224,7 @@ def claims_section(correct: Correct) -> Section | None:
     ]
     note = (
         "Points are the mean over folds of the difference in clip-level accuracy. The interval is a percentile "
-        f"bootstrap over clips within folds ({DRAWS} draws), p that of McNemar's exact test over all clips, each "
+        f"bootstrap over clips within folds ({DRAWS} draws), p that of {_test(found.values())}, each "
         "question by itself. Both take clips as independent and the trained networks as given: another seed can "
         "move a row by more. The best baseline is chosen on these same clips, which favours it."
     )

@@ -10,7 +10,7 @@ from matplotlib.colors import PowerNorm
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from multiview.experiment.results import Results
-from multiview.report.classes import class_accuracies, common_folds, confusion
+from multiview.report.classes import class_accuracies, common_trials, confusion
 from multiview.report.curves import folds_said, style
 from multiview.support import plots  # noqa: F401  before anything is drawn
 from multiview.systems import label
@@ -38,7 +38,7 @@ def confusion_matrix(results: Results) -> figure.Figure:
     numbers = {"include_values": readable, "values_format": ".0f"}
     display.plot(ax=axes, cmap="Blues", xticks_rotation="vertical", colorbar=False, im_kw=shades, **numbers)
     picture.colorbar(display.im_, ax=axes, label="% of the true class", fraction=0.04, pad=0.02)
-    axes.set_title(f"{results.dataset}: {label(found.system)}, {folds_said(found.folds)}", loc="left")
+    axes.set_title(f"{results.dataset}: {label(found.system)}, {folds_said(found.trials)}", loc="left")
     axes.set(xlabel="predicted", ylabel="true")
     return picture
 
@@ -47,7 +47,7 @@ def per_class(results: Results) -> figure.Figure:
     """Accuracy by class and row of Table 3: a table in colours, or dots for so few rows that it would be a strip."""
     table = class_accuracies(results.rows)
     names = [str(name).replace("_", " ") for name in table.index]
-    title = f"{results.dataset}: accuracy of each class, {folds_said(common_folds(results))}"
+    title = f"{results.dataset}: accuracy of each class, {folds_said(common_trials(results))}"
     if len(table.columns) <= len(MARKERS):
         return _dots(table.set_axis(names), title)
     picture, axes = plt.subplots(figsize=(2.5 + 0.7 * len(table.columns), 1.6 + 0.3 * len(table)), layout="constrained")

@@ -9,6 +9,7 @@ import pandas as pd
 
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.results import Results
+from multiview.experiment.run import Trial
 from multiview.report.section import Section
 from multiview.systems import JOINT, label
 from multiview.views import CQT, MEL
@@ -16,19 +17,19 @@ from multiview.views import CQT, MEL
 PAIRS = 15  # of classes that are confused, on the page; all are in the file
 
 
-def common_folds(results: Results) -> list[int]:
-    """The folds that all rows of Table 3 have."""
-    return sorted(set.intersection(*(set(folds) for folds in results.rows.values())))
+def common_trials(results: Results) -> list[Trial]:
+    """The folds and seeds that all rows of Table 3 have."""
+    return sorted(set.intersection(*(set(trials) for trials in results.rows.values())))
 
 
-def class_accuracies(rows: dict[str, dict[int, Predictions]]) -> pd.DataFrame:
-    """Accuracy in % of each class (index) by row of Table 3 (columns), over the folds that all rows have."""
-    columns, common = {}, set.intersection(*(set(folds) for folds in rows.values()))
+def class_accuracies(rows: dict[str, dict[Trial, Predictions]]) -> pd.DataFrame:
+    """Accuracy in % of each class (index) by row of Table 3 (columns), over the trials that all rows have."""
+    columns, common = {}, set.intersection(*(set(trials) for trials in rows.values()))
     for row in rows if common else ():
-        folds = [rows[row][fold] for fold in sorted(common)]
-        labels = np.concatenate([each.labels for each in folds])
-        right = np.concatenate([each.probabilities[row].argmax(axis=1) for each in folds]) == labels
-        classes = folds[0].classes
+        parts = [rows[row][trial] for trial in sorted(common)]
+        labels = np.concatenate([each.labels for each in parts])
+        right = np.concatenate([each.probabilities[row].argmax(axis=1) for each in parts]) == labels
+        classes = parts[0].classes
         columns[row] = pd.Series(right).groupby(labels).mean().rename(dict(enumerate(classes))) * 100
     return pd.DataFrame(columns)
 
@@ -49,10 +50,10 @@ def classes_section(results: Results) -> Section | None:
 
 @dataclass(frozen=True)
 class Confusion:
-    """What a system takes the test clips of some folds for; `counts` int [true, predicted], named like the classes."""
+    """What a system takes the test clips of some trials for; `counts` int [true, predicted], named like the classes."""
 
     system: str
-    folds: tuple[int, ...]
+    trials: tuple[Trial, ...]
     counts: pd.DataFrame
 
     def pairs(self) -> pd.DataFrame:
@@ -69,15 +70,15 @@ class Confusion:
 
 
 def confusion(results: Results) -> Confusion:
-    """That of the multi-view branch, or else of the first system, over all of its folds."""
+    """That of the multi-view branch, or else of the first system, over all of its trials."""
     system = JOINT if JOINT in results.runs else next(iter(results.runs))
-    branch, folds = results.system(system).scored, tuple(results.runs[system])
-    parts = [results.predictions(system, fold) for fold in folds]
+    branch, trials = results.system(system).scored, tuple(results.runs[system])
+    parts = [results.predictions(system, trial) for trial in trials]
     classes = parts[0].classes
     counts = np.zeros((len(classes), len(classes)), np.int64)
     for part in parts:
         np.add.at(counts, (part.labels, part.probabilities[branch].argmax(axis=1)), 1)
-    return Confusion(system, folds, pd.DataFrame(counts, index=classes, columns=classes))
+    return Confusion(system, trials, pd.DataFrame(counts, index=classes, columns=classes))
 
 
 def confused_section(results: Results) -> Section | None:
@@ -97,8 +98,8 @@ def confused_section(results: Results) -> Section | None:
     ]
     rest = f" The first {PAIRS} of {len(pairs)} pairs; `confused.csv` has all." if len(pairs) > PAIRS else ""
     note = (
-        f"{label(found.system)}, {int(pairs['clips'].sum())} wrong of {int(found.counts.to_numpy().sum())} test "
-        f"clips.{rest} The whole matrix: `confusion.png`."
+        f"{label(found.system)}, {int(pairs['clips'].sum())} wrong of {int(found.counts.to_numpy().sum())} answers "
+        f"to test clips.{rest} The whole matrix: `confusion.png`."
     )
     columns = ["sounds of", "taken for", "clips", "%", "the other way round"]
     return Section(

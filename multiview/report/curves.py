@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib import figure
 
 from multiview.experiment.results import Results, branches_of
-from multiview.experiment.run import Run
+from multiview.experiment.run import Run, Trial
 from multiview.history import column
 from multiview.report.ablations import with_baseline
 from multiview.support import plots  # noqa: F401  before anything is drawn
@@ -31,27 +31,29 @@ def style(name: str) -> dict[str, Any]:
     return {"color": colour, "linestyle": line, "label": label(name)}
 
 
-def folds_said(folds: Collection[int]) -> str:
-    """`fold 3`, `folds 1 to 5` or `folds 1, 3`."""
-    every = sorted(folds)
+def folds_said(trials: Collection[Trial]) -> str:
+    """`fold 3`, `folds 1 to 5` or `folds 1, 3`, with how many seeds where there are several."""
+    every, seeds = sorted({trial.fold for trial in trials}), len({trial.seed for trial in trials})
+    of_seeds = f", {seeds} seeds" if seeds > 1 else ""
     if len(every) == 1:
-        return f"fold {every[0]}"
+        return f"fold {every[0]}{of_seeds}"
     in_a_row = len(every) > 2 and every == list(range(every[0], every[-1] + 1))
-    return f"folds {every[0]} to {every[-1]}" if in_a_row else f"folds {', '.join(map(str, every))}"
+    said = f"folds {every[0]} to {every[-1]}" if in_a_row else f"folds {', '.join(map(str, every))}"
+    return said + of_seeds
 
 
-def mean_of(folds: Collection[int]) -> str:
+def mean_of(trials: Collection[Trial]) -> str:
     """The same, of what is averaged over them."""
-    return f"mean of {folds_said(folds)}" if len(folds) > 1 else folds_said(folds)
+    return f"mean of {folds_said(trials)}" if len(trials) > 1 else folds_said(trials)
 
 
 def mean_curve(results: Results, system: str, name: str) -> pd.Series:
-    """Column `name` of the histories of a system, averaged over folds, over their mean training step.
+    """Column `name` of the histories of a system, averaged over folds and seeds, over their mean training step.
 
-    Folds are joined by evaluation: their epochs may differ by a step.
+    They are joined by evaluation: their epochs may differ by a step.
     """
-    folds = pd.concat([results.history(system, fold) for fold in results.runs[system]])
-    return folds.groupby("evaluation")[["step", name]].mean().set_index("step")[name]
+    trials = pd.concat([results.history(system, trial) for trial in results.runs[system]])
+    return trials.groupby("evaluation")[["step", name]].mean().set_index("step")[name]
 
 
 def _lines(title: str, ylabel: str, curves: Mapping[str, pd.Series], top: float) -> figure.Figure:
@@ -98,26 +100,26 @@ def system_losses(results: Results) -> figure.Figure:
     scored = {name: results.system(name).scored for name in results.runs}
     curves = {name: mean_curve(results, name, column("validation", branch)) for name, branch in scored.items()}
     every = {tuple(runs) for runs in results.runs.values()}
-    folds = f", {mean_of(every.pop())}" if len(every) == 1 else ""  # else the caption has them
-    return _losses(f"{results.dataset}: the multi-view network and the baselines{folds}", curves)
+    trials = f", {mean_of(every.pop())}" if len(every) == 1 else ""  # else the caption has them
+    return _losses(f"{results.dataset}: the multi-view network and the baselines{trials}", curves)
 
 
 def folds_of_systems(results: Results) -> str:
     """Which folds each system has; said once where all have the same."""
-    systems: dict[tuple[int, ...], list[str]] = {}
+    systems: dict[tuple[Trial, ...], list[str]] = {}
     for name, runs in results.runs.items():
         systems.setdefault(tuple(runs), []).append(label(name))
     if len(systems) == 1:
         return mean_of(next(iter(systems)))
-    return "; ".join(f"{', '.join(names)}: {mean_of(folds)}" for folds, names in systems.items())
+    return "; ".join(f"{', '.join(names)}: {mean_of(trials)}" for trials, names in systems.items())
 
 
 def ablated(results: Results) -> tuple[dict[str, Run], str]:
     """A run of the baseline and of each ablation, of the first fold that all have; and which fold that is."""
     runs = {name: found for name, found in with_baseline(results).items() if found}
-    folds = set.intersection(*(set(found) for found in runs.values()))
-    first = {name: found[min(folds or found)] for name, found in runs.items()}
-    return first, f"fold {min(folds)}" if folds else "the first fold of each"
+    common = set.intersection(*(set(found) for found in runs.values()))
+    first = {name: found[min(common or found)] for name, found in runs.items()}
+    return first, f"fold {min(common)}" if common else "the first fold of each"
 
 
 def ablated_weights(results: Results) -> figure.Figure:

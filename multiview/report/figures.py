@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Picture
 from multiview.experiment.results import Results
 from multiview.report.calibration import reliability_diagram
 from multiview.report.class_figures import confusion_matrix, few_classes, per_class
-from multiview.report.classes import common_folds, confusion
+from multiview.report.classes import common_trials, confusion
 from multiview.report.curves import (
     ablated,
     ablated_weights,
@@ -58,13 +58,13 @@ def _has_ablations(results: Results) -> bool:
     return bool(results.ablations)
 
 
-def _has_common_folds(results: Results) -> bool:
-    return bool(common_folds(results))
+def _has_common_trials(results: Results) -> bool:
+    return bool(common_trials(results))
 
 
 def _confusion_caption(results: Results) -> str:
     found = confusion(results)
-    return f"Confusion matrix of {label(found.system)}, the test clips of {folds_said(found.folds)}"
+    return f"Confusion matrix of {label(found.system)}, the test clips of {folds_said(found.trials)}"
 
 
 FIGURES: Registry[Figure] = Registry("figure")
@@ -102,9 +102,9 @@ for _figure in (
     Figure("confusion", _confusion_caption, confusion_matrix, on_page=few_classes),
     Figure(
         "per_class",
-        lambda results: f"Accuracy by class and system, the test clips of {folds_said(common_folds(results))}",
+        lambda results: f"Accuracy by class and system, the test clips of {folds_said(common_trials(results))}",
         per_class,
-        _has_common_folds,
+        _has_common_trials,
     ),
     Figure(
         "reliability",

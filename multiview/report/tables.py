@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from multiview.backbones import DEFAULT
-from multiview.experiment.results import Results, correct, right, system_of
+from multiview.experiment.results import Results, by_fold, correct, right, system_of
 from multiview.experiment.run import ABLATIONS, Run
 from multiview.guessing import Guessing, Share
 from multiview.report.paper import PAPER_TABLE_3
@@ -24,10 +24,10 @@ SETTINGS = ("epochs", "batch_size", "learning_rate", *ABLATED, "seed", "precisio
 
 
 def fold_accuracies(results: Results) -> dict[str, dict[int, float]]:
-    """Accuracy as a fraction by row of Table 3 and fold, of the folds that are there."""
+    """Accuracy as a fraction by row of Table 3 and fold, of the folds that are there; the mean over seeds."""
     return {
-        row: {fold: float(clips.mean()) for fold, clips in folds.items()}
-        for row, folds in correct(results.rows).items()
+        row: {fold: float(clips.mean()) for fold, clips in by_fold(trials).items()}
+        for row, trials in correct(results.rows).items()
     }
 
 
@@ -68,12 +68,13 @@ def table_3_section(results: Results) -> Section:
             cells[-1].append(_percent(row.paper_accuracy))
     settings = [run.settings() for runs in results.runs.values() for run in runs.values()]
     said = {
-        key: ", ".join(sorted({str(each[key]) for each in settings}))
+        key: ", ".join(map(str, sorted({each[key] for each in settings})))
         for key in ("preset", "sample_rate", "epochs", "seed")
     }
     notes = [
         f"Clip-level accuracy, mean and standard deviation over the folds, preset {said['preset']}, "
-        f"{said['sample_rate']} Hz, {said['epochs']} epochs, seed {said['seed']}.",
+        f"{said['sample_rate']} Hz, {said['epochs']} epochs, seed {said['seed']}."
+        + (" The mean over seeds comes first." if len({each["seed"] for each in settings}) > 1 else ""),
         _against_guessing(shares),
         *([] if paper else ["The paper reports no figures on this dataset."]),
         *_other_views(results),
@@ -99,13 +100,13 @@ def _other_views(results: Results) -> list[str]:
 
 
 def fold_table(results: Results) -> pd.DataFrame:
-    """A line for each row of Table 3 and fold: clips, right ones, and accuracy with Wilson's 95 % interval, in %.
+    """A line for each row of Table 3 and trial: clips, right ones, and accuracy with Wilson's 95 % interval, in %.
 
     `chance` and `most_frequent` are what guessing gives on the same clips.
     """
     records = []
-    for row, folds in results.rows.items():
-        for fold, found in folds.items():
+    for row, trials in results.rows.items():
+        for trial, found in trials.items():
             clips = right(found, row)
             share = Share(int(clips.sum()), len(clips))
             low, high = share.interval
@@ -118,7 +119,8 @@ def fold_table(results: Results) -> pd.DataFrame:
                 "most_frequent": guessing.frequent,
             }
             percent = {name: 100 * value for name, value in accuracies.items()}
-            records.append({"system": row, "fold": fold, "clips": share.clips, "right": share.right, **percent})
+            counts = {"clips": share.clips, "right": share.right}
+            records.append({"system": row, "fold": trial.fold, **counts, **percent, "seed": trial.seed})
     return pd.DataFrame(records)
 
 
@@ -126,7 +128,7 @@ def folds_section(results: Results) -> Section:
     """Accuracy of each row of Table 3 on each fold, and what guessing gives there."""
     table = fold_table(results)
     by_fold = table.groupby("fold")[["clips", "most_frequent", "chance"]].first()
-    accuracy = table.pivot(index="system", columns="fold", values="accuracy")
+    accuracy = table.pivot_table(index="system", columns="fold", values="accuracy")
     cells = [[label(row), *map(_percent, accuracy.loc[row])] for row in dict.fromkeys(table["system"])]
     cells += [
         ["Most frequent class", *map(_percent, by_fold["most_frequent"])],
@@ -134,7 +136,8 @@ def folds_section(results: Results) -> Section:
         ["Test clips", *map(str, by_fold["clips"])],
     ]
     columns = ["accuracy, %", *(f"fold {fold}" for fold in by_fold.index)]
-    note = "A fold has few clips: the 95 % interval of each cell is in `folds.csv`."
+    of_seeds = "Means over seeds. " if table["seed"].nunique() > 1 else ""
+    note = f"{of_seeds}A fold has few clips: each accuracy with its 95 % interval is in `folds.csv`."
     return Section("Folds", pd.DataFrame(cells, columns=columns), (note,), file="folds", data=table, digits=2)
 
 
@@ -143,13 +146,16 @@ def _percent(value: float) -> str:
 
 
 def _shares(results: Results) -> dict[str, tuple[Share, Guessing]]:
-    """By row of Table 3, over all of its folds: what is right, and what guessing gives on the same clips."""
+    """By row of Table 3, over all of its folds: what is right, and what guessing gives on the same clips.
+
+    Another seed's answers to the same clips are no more clips: their mean counts.
+    """
     found = {}
-    for row, folds in results.rows.items():
-        clips = np.concatenate([right(each, row) for each in folds.values()])
-        labels = np.concatenate([each.labels for each in folds.values()])
-        classes = len(next(iter(folds.values())).classes)
-        found[row] = Share(int(clips.sum()), len(clips)), Guessing.of(labels, classes)
+    for row, trials in results.rows.items():
+        clips = np.concatenate([each.mean(axis=0) for each in by_fold(correct(results.rows)[row]).values()])
+        labels = np.concatenate([each.labels for each in {trial.fold: each for trial, each in trials.items()}.values()])
+        classes = len(next(iter(trials.values())).classes)
+        found[row] = Share.of(float(clips.mean()), len(clips)), Guessing.of(labels, classes)
     return found
 
 
@@ -167,8 +173,8 @@ def _against_guessing(shares: dict[str, tuple[Share, Guessing]]) -> str:
 def run_table(results: Results) -> pd.DataFrame:
     """What was run: one line a run, with commit, machine and time."""
     every = {**results.runs, **{f"{ABLATIONS}/{name}": runs for name, runs in results.ablations.items()}}
-    return pd.DataFrame([_run_record(f"{name}/fold{fold}", run) for name, runs in every.items()
-                         for fold, run in runs.items()])  # fmt: skip
+    return pd.DataFrame([_run_record(f"{name}/{run.path.name}", run) for name, runs in every.items()
+                         for run in runs.values()])  # fmt: skip
 
 
 def _run_record(name: str, run: Run) -> dict:
