@@ -37,8 +37,8 @@ class Preset:
     of SCHEDULES, `averaging` the decay of the exponential average of the weights that is evaluated and kept, and
     `joint_gradient` whether the joint branch trains the views' networks. `least_steps` and `least_clips` are the
     training steps, and the training clips of the rarest class, of the smallest task that the preset was made for, which
-    `made_for` names; 0 where there is none. With `stretch` training takes as many epochs as make `least_steps`, where
-    `epochs` do not. Evaluations are `evaluation_epochs` apart, or the next fewer that divide the epochs.
+    `made_for` names; 0 where there is none. With `stretch` training takes as many epochs as make `least_steps`, in
+    whole evaluations, where `epochs` do not. Evaluations are `evaluation_epochs` apart, or the next fewer that divide the epochs.
     """
 
     name: str
@@ -241,7 +241,8 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
     settings = replace(settings, **{key: value for key, value in changes.items() if value is not None})
     if chosen.stretch and changes.get("epochs") is None:
         steps = math.ceil(len(make_split(store, fold, settings.seed).train) / max(1, settings.batch_size))
-        settings = replace(settings, epochs=max(settings.epochs, math.ceil(chosen.least_steps / steps)))
+        evaluations = math.ceil(chosen.least_steps / (steps * chosen.evaluation_epochs))
+        settings = replace(settings, epochs=max(settings.epochs, evaluations * chosen.evaluation_epochs))
     # Words for nothing, where a preset has something: equal runs have equal records.
     augmentations = None if settings.augmentations == augment.NONE else settings.augmentations
     settings = replace(settings, averaging=settings.averaging or None, augmentations=augmentations)

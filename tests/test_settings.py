@@ -40,15 +40,15 @@ def test_words_for_nothing_are_nothing(tiny_store: Store) -> None:
 
 
 def test_a_preset_that_stretches_takes_enough_steps(tiny_store: Store, registries: None) -> None:
-    """As many epochs as make the least steps, unless these are fewer, or the user says how many."""
+    """As many epochs as make the least steps, in whole evaluations, unless the user says how many."""
     clips = len(make_split(tiny_store, 1, 0).train)
     PRESETS.register(replace(PRESETS["modern"], name="own", epochs=3, batch_size=4, least_steps=1000))
     each = math.ceil(clips / 4)
-    assert make_settings(tiny_store, "mel", 1, "own").epochs == math.ceil(1000 / each)
-    assert make_settings(tiny_store, "mel", 1, "own", batch_size=1).epochs == math.ceil(1000 / clips)
+    assert make_settings(tiny_store, "mel", 1, "own").epochs == 5 * math.ceil(1000 / each / 5)
+    assert make_settings(tiny_store, "mel", 1, "own", batch_size=1).epochs == 5 * math.ceil(1000 / clips / 5)
     assert make_settings(tiny_store, "mel", 1, "own", epochs=2).epochs == 2
     PRESETS.register(replace(PRESETS["own"], name="longer", least_steps=each))
-    assert make_settings(tiny_store, "mel", 1, "longer").epochs == 3
+    assert make_settings(tiny_store, "mel", 1, "longer").epochs == 5
 
 
 @pytest.mark.parametrize(("epochs", "every"), [(240, 5), (12, 4), (7, 1), (2, 2), (1, 1)])

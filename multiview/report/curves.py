@@ -50,10 +50,11 @@ def mean_of(trials: Collection[Trial]) -> str:
 def mean_curve(results: Results, system: str, name: str) -> pd.Series:
     """Column `name` of the histories of a system, averaged over folds and seeds, over their mean training step.
 
-    They are joined by evaluation: their epochs may differ by a step.
+    They are joined by evaluation, as far as all have them: their epochs may differ by a step.
     """
-    trials = pd.concat([results.history(system, trial) for trial in results.runs[system]])
-    return trials.groupby("evaluation")[["step", name]].mean().set_index("step")[name]
+    trials = [results.history(system, trial) for trial in results.runs[system]]
+    joined = pd.concat(trials).groupby("evaluation")[["step", name]]
+    return joined.mean()[joined.size() == len(trials)].set_index("step")[name]
 
 
 def _lines(title: str, ylabel: str, curves: Mapping[str, pd.Series], top: float) -> figure.Figure:
