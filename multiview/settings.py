@@ -38,7 +38,8 @@ class Preset:
     `joint_gradient` whether the joint branch trains the views' networks. `least_steps` and `least_clips` are the
     training steps, and the training clips of the rarest class, of the smallest task that the preset was made for, which
     `made_for` names; 0 where there is none. With `stretch` training takes as many epochs as make `least_steps`, in
-    whole evaluations, where `epochs` do not. Evaluations are `evaluation_epochs` apart, or the next fewer that divide the epochs.
+    whole evaluations, where `epochs` do not. Evaluations are `evaluation_epochs` apart, or the next fewer that divide
+    the epochs.
     """
 
     name: str
