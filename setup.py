@@ -23,6 +23,7 @@ setup(
         "multiview.report": ["*.j2"],
         "multiview.export": ["*.j2"],
         "multiview.app": ["*.j2", "*.css", "*.js"],
+        "multiview.starters": ["*/*"],
     },
     install_requires=[
         *PREDICT,

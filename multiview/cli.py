@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from multiview import options
 from multiview.blending import BLENDINGS
 from multiview.settings import PRESETS, make_settings
+from multiview.splits import EVERY_CLIP
+from multiview.starters import STARTERS
 from multiview.support import plugins
 from multiview.support.errors import InputError, exit_status
 from multiview.support.lean import import_keras
@@ -36,7 +38,13 @@ Parser = argparse.ArgumentParser
 def _train_options(command: Parser) -> None:
     command.add_argument("store", type=Path, metavar="STORE", help="made by multiview-prepare")
     command.add_argument("--system", required=True, choices=system_names())
-    command.add_argument("--fold", required=True, type=int, metavar="N", help="the fold to test on")
+    command.add_argument(
+        "--fold",
+        required=True,
+        type=options.fold,
+        metavar="N|all",
+        help="the fold to test on; all: train on every clip, for use, and test on none",
+    )
     command.add_argument("--preset", required=True, choices=PRESETS)
     command.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run directory")
     options.add_training_options(command)
@@ -62,6 +70,9 @@ def _train(args: argparse.Namespace) -> None:
             f"training stopped: {error}; the last good state is kept in {args.run}, "
             "a lower --learning-rate in another --run may help"
         ) from error
+    if settings.fold == EVERY_CLIP:
+        print(f"{args.run}: trained on all clips, none is left to test on; the runs of folds say how well it may do")
+        return
     if not run.metrics.exists():
         evaluate(run)
     _print_metrics(run)
@@ -164,7 +175,7 @@ def _report(args: argparse.Namespace) -> None:
 
 def _predict_options(command: Parser) -> None:
     add, formats = command.add_argument, command.add_mutually_exclusive_group()
-    add("model", type=Path, metavar="MODEL", help="a run or an export")
+    add("model", type=Path, metavar="MODEL", help=f"a run, an export, or a starter model: {', '.join(STARTERS)}")
     add("audio", nargs="+", metavar="AUDIO", help="sound files, folders of them, or - for standard input")
     add("--top", type=int, default=3, metavar="N", help="classes to print (3); --csv has all")
     add("--branches", action="store_true", help="what each branch says, and how much they disagree")
@@ -211,7 +222,7 @@ def _predict(args: argparse.Namespace) -> int:
 
 
 def _export_options(command: Parser) -> None:
-    command.add_argument("run", type=Path, metavar="RUN")
+    command.add_argument("run", type=Path, metavar="RUN", help=f"or a starter model: {', '.join(STARTERS)}")
     command.add_argument("--to", required=True, type=Path, metavar="DIR", help="gets DIR/1, DIR/2 ...")
 
 
@@ -224,7 +235,10 @@ def _export(args: argparse.Namespace) -> None:
 
 def _app_options(command: Parser) -> None:
     command.add_argument(
-        "path", type=Path, metavar="MODEL|REPORT", help="a run, an export, or a directory with a report"
+        "path",
+        type=Path,
+        metavar="MODEL|REPORT",
+        help=f"a run, an export, a directory with a report, or a starter model: {', '.join(STARTERS)}",
     )
     command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="to listen on (127.0.0.1)")
     command.add_argument("--port", type=int, default=7860, metavar="N", help="0 for any that is free (7860)")

@@ -10,6 +10,7 @@ from multiview.augment import AUGMENTATIONS
 from multiview.backbones import BACKBONES, DEFAULT
 from multiview.blending import BLENDINGS
 from multiview.settings import KEEP, PRECISIONS, SCHEDULES
+from multiview.splits import EVERY_CLIP
 from multiview.systems import JOINT_SYSTEMS
 from multiview.views import VIEWS, paper_views
 
@@ -122,6 +123,15 @@ def words(given: Mapping[str, Any]) -> list[str]:
 def names(text: str) -> list[str]:
     """Type of an option that takes a list of words."""
     return text.split(",")
+
+
+def fold(text: str) -> int:
+    """Type of an option that takes a fold, or `all` for none to test on."""
+    if text == "all":
+        return EVERY_CLIP
+    if (number := int(text)) == EVERY_CLIP:
+        raise argparse.ArgumentTypeError(f"expected a fold, counted from 1, or all; found {number}")
+    return number
 
 
 def numbers(text: str) -> list[int]:

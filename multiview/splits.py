@@ -9,6 +9,8 @@ import numpy as np
 from multiview.store import Store
 from multiview.support.errors import InputError
 
+EVERY_CLIP = 0  # in place of a fold: no clip is held out for test
+
 
 @dataclass(frozen=True)
 class Split:
@@ -31,7 +33,7 @@ def folds(store: Store) -> list[int]:
 
 
 def make_split(store: Store, fold: int, seed: int) -> Split:
-    """The split of one fold; the same seed gives every system the same one.
+    """The split of one fold, or of EVERY_CLIP; the same seed gives every system the same one.
 
     Validation takes whole sources, drawn from each class, and `monitor` as many training clips of
     each class as validation has.
@@ -42,12 +44,14 @@ def make_split(store: Store, fold: int, seed: int) -> Split:
         If the store has no such fold, or a class has no clip left to train on.
     """
     known = folds(store)
-    if fold not in known:
+    if fold not in (EVERY_CLIP, *known):
         raise InputError(
             f"{store.path} has the folds {', '.join(map(str, known)) or 'none'}, not fold {fold}; choose one of them"
         )
     held_out = store.splits == "evaluation"
     test = held_out if held_out.any() else store.folds == fold
+    if fold == EVERY_CLIP:
+        test = np.zeros_like(held_out)
     if set(store.sources[test]) & set(store.sources[~test]):
         shared = sorted(set(store.sources[test]) & set(store.sources[~test]))
         raise InputError(

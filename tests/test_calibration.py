@@ -132,7 +132,7 @@ def test_temperatures_in_the_graph(tiny_trained: Run, rng: np.random.Generator) 
     """Of clips, at temperatures that move probabilities far; segments of views stay as the network gives them."""
     model = tiny_trained.load_model()
     for branch in model.branches:  # larger weights, so that it is sure of something
-        model.get_layer(f"{branch}_fc3").kernel.assign(1000 * model.get_layer(f"{branch}_fc3").kernel)
+        model.get_layer(f"{branch}_fc3").kernel.assign(100 * model.get_layer(f"{branch}_fc3").kernel)
     live, branches = of_run(tiny_trained, model), dict.fromkeys(model.branches, 0.5) | {"mel": 3.0, "cqt": 1.0}
     live.calibration = Calibration(branches, 0.4)
     network = in_float32(model, tiny_trained.system(), 22050, tiny_trained.settings())

@@ -43,6 +43,23 @@ def test_train_leaves_a_complete_run(trained: Run, tiny_store: Store) -> None:
     assert metrics["accuracy"]["multiview"] == pytest.approx(accuracy)
 
 
+def test_train_on_every_clip(tiny_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """A model for use: no test clips, no metrics, no report of it; it predicts."""
+    path = tmp_path / "mel" / "all"
+    arguments = ("--system", "mel", "--preset", "demo", "--epochs", 1, "--run", path)
+    assert run("train", tiny_store.path, "--fold", "all", *arguments) == 0
+    assert "trained on all clips, none is left to test on" in capsys.readouterr().out
+    clips = Run(path).read()["clips"]
+    assert clips["train"] + clips["validation"] == 60 and clips["test"] == 0
+    assert not Run(path).metrics.exists() and Run(path).calibration()
+    assert run("evaluate", path) == 1
+    assert "was trained on all clips, none is left to test on; test a run of a fold" in capsys.readouterr().err
+    assert run("report", tmp_path) == 1
+    with pytest.raises(SystemExit, match="2"):
+        run("train", tiny_store.path, "--fold", 0, *arguments)
+    assert "expected a fold, counted from 1, or all; found 0" in capsys.readouterr().err
+
+
 def test_evaluate_again_gives_the_same_metrics(trained: Run, capsys: pytest.CaptureFixture) -> None:
     before = trained.metrics.read_text()
     trained.metrics.unlink()

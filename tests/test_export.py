@@ -250,6 +250,30 @@ def test_model_cards(tiny_trained: Run, tmp_path: Path) -> None:
     assert "| 2 |" not in again(tmp_path / "esc50")
 
 
+def test_model_card_of_every_clip(tiny_trained: Run, tmp_path: Path) -> None:
+    """What the folds reached stands for it, though their trainings took other numbers of epochs; else nothing does."""
+    card(tiny_trained, tmp_path, "esc10", None)
+    run = Run(tmp_path / "esc10" / "all")
+    shutil.copytree(tmp_path / "esc10" / "fold2", run.path)
+    for path in (run.metrics, run.predictions):
+        path.unlink()
+
+    def says(**settings: object) -> str:
+        for each in tmp_path.glob("esc10/*/run.json"):
+            record = json.loads(each.read_text())
+            record["settings"] |= settings | ({"fold": 0, "epochs": 4} if each.parent == run.path else {})
+            each.write_text(json.dumps(record))
+        answers = {"classes": run.read()["store"]["classes"], "sample_rate": RATE, "weights": {"mel": 1.0}}
+        return model_card(run, 1, answers)
+
+    text = says(preset="modern")
+    assert "Trained on all clips of esc10, with seed 0: none was left to test it on." in text
+    assert "The same network, trained without the clips of a fold, on these:\n\n| test fold" in text
+    assert "| 1 | 10 | 60.00 | 31.27 to 83.18 |\n| 2 | 20 | 70.00 |" in text and "(this model)" not in text
+    text = says(preset="demo")
+    assert "| test fold" not in text and "How well it does is not known: train the same on folds" in text
+
+
 @pytest.mark.parametrize(
     ("about", "says"),
     [

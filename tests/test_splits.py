@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from data_prep.datasets import esc10
 from data_prep.datasets.base import ClipFile, Index
-from multiview.splits import folds, make_split
+from multiview.splits import EVERY_CLIP, folds, make_split
 from multiview.support.errors import InputError
 from tests import trees
 
@@ -89,7 +89,25 @@ def test_seed_and_fold_change_the_draw() -> None:
     assert len(draws) == 5
 
 
-@pytest.mark.parametrize("fold", [0, 9, -1])
+@settings(max_examples=20, deadline=None)
+@given(store=tables(), seed=st.integers(0, 100))
+def test_every_clip_trains_or_validates(store: SimpleNamespace, seed: int) -> None:
+    split = make_split(store, EVERY_CLIP, seed)
+    assert len(split.test) == 0
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([split.train, split.validation])), np.arange(len(store.labels))
+    )
+    assert not set(store.sources[split.train]) & set(store.sources[split.validation])
+
+
+def test_every_clip_takes_the_evaluation_set_too() -> None:
+    rows = [(label, number % 4 + 1, f"{label}-{number // 2}") for label in range(3) for number in range(40)]
+    store = table("dcase2016", [*rows, (0, 0, "evaluation-0"), (1, 0, "evaluation-1")], evaluation=2)
+    split = make_split(store, EVERY_CLIP, seed=0)
+    assert len(split.train) + len(split.validation) == 122 and len(split.test) == 0
+
+
+@pytest.mark.parametrize("fold", [9, -1])
 def test_unknown_fold_names_the_known_ones(fold: int) -> None:
     store = table("esc10", [(0, 1, "a"), (0, 2, "b"), (1, 1, "c"), (1, 2, "d")])
     with pytest.raises(InputError, match=f"has the folds 1, 2, not fold {fold}"):

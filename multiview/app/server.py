@@ -20,6 +20,7 @@ from typing import Any
 from multiview.app.answer import MAX_SECONDS, answer
 from multiview.app.pages import ADDRESS, report, report_page, training
 from multiview.predict import Predictor, load
+from multiview.starters import located
 from multiview.support.errors import InputError
 
 MAX_MIB = 50  # of an upload
@@ -46,6 +47,7 @@ def serve(path: Path, host: str, port: int) -> None:
     InputError
         If there is nothing to show at `path`, Gradio is not installed, or the address is taken.
     """
+    path = located(path)
     page, is_report = report_page(path), not _is_model(path)
     if is_report and page is None:
         raise InputError(f"expected a run, an export or a report at {path}, found none; check the path")

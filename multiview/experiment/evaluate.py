@@ -9,7 +9,8 @@ from multiview.evaluation import accuracy, average_by_clip, predict_segments, se
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import Run
 from multiview.segments import test_segments
-from multiview.splits import make_split
+from multiview.splits import EVERY_CLIP, make_split
+from multiview.support.errors import InputError
 from multiview.support.files import write_json
 
 
@@ -22,8 +23,15 @@ def evaluate(run: Run) -> dict:
     -------
     dict
         Content of `metrics.json`, accuracies as fractions.
+
+    Raises
+    ------
+    InputError
+        If it was trained on every clip.
     """
     system, settings = run.system(), run.settings()
+    if settings["fold"] == EVERY_CLIP:
+        raise InputError(f"{run.path} was trained on all clips, none is left to test on; test a run of a fold")
     store, model = run.store(), run.load_model()
     split = make_split(store, settings["fold"], settings["seed"])
     if run.calibration() is None:

@@ -25,7 +25,7 @@ from multiview.training import TrainingSegments, averaged_network, compile_netwo
 
 
 def train(store: Store, settings: Settings, path: str | Path) -> Run:
-    """Train one system on one fold in the run directory `path`, or continue what is there.
+    """Train one system on one fold, or on every clip, in the run directory `path`, or continue what is there.
 
     Leaves `run.json`, `history.csv` and `model.keras`. A finished run is left as it is.
 
@@ -73,7 +73,7 @@ def _fit(store: Store, settings: Settings, split: Split, data: TrainingSegments,
     recorder = Recorder(run, system, settings.keep, settings.window)
     recorder.resume(model)
     rule = BLENDINGS[settings.blending].rule(system.branches, settings.window)
-    label = f"{store.dataset} {settings.system} fold {settings.fold}"
+    label = f"{store.dataset} {settings.system} {f'fold {settings.fold}' if settings.fold else 'all clips'}"
     print(*Outlook.of(label, store, settings, split).lines(), sep="\n", file=sys.stderr, flush=True)
     progress = Progress(label, data.intervals * data.interval, recorder.done * data.interval, system.scored)
     blending = AdaptiveBlending(

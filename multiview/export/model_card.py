@@ -10,7 +10,7 @@ import jinja2
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import Run
 from multiview.guessing import Guessing, Share
-from multiview.settings import KEEP
+from multiview.settings import KEEP, PRESETS
 from multiview.support.errors import InputError
 from multiview.support.files import read_json
 from multiview.systems import label
@@ -19,9 +19,18 @@ from multiview.views import geometry
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 
 
-def _folds(run: Run) -> list[dict]:
-    """Accuracy of this run, and of the runs beside it that tested the same network on other folds."""
-    settings, record, folds = run.settings(), run.read(), []
+def tested_folds(run: Run) -> list[dict]:
+    """Accuracy of this run, and of the runs beside it that tested the same network on other folds.
+
+    Returns
+    -------
+    list of dict
+        `fold`, `this`: whether it is the run's own, `clips`, and `accuracy` as a fraction, of the self-ensemble or the
+        only branch. A run that is away from those beside it may have them recorded, as `tested`.
+    """
+    settings, record = run.settings(), run.read()
+    folds = list(record.get("tested", ()))
+    of_fold = {"fold", *(("epochs", "evaluation_epochs") if _stretches(settings) else ())}
     for path in sorted(run.path.resolve().parent.glob("fold*")):
         other = Run(path)
         try:
@@ -29,14 +38,17 @@ def _folds(run: Run) -> list[dict]:
             fold, clips, scores = metrics["fold"], metrics["clips"], list(metrics["accuracy"].values())
         except (InputError, OSError, KeyError, ValueError, TypeError):
             continue  # not finished, or damaged, which is no matter of this run
-        if any(found.get(key) != value for key, value in settings.items() if key != "fold"):
+        if any(found.get(key) != value for key, value in settings.items() if key not in of_fold):
             continue
         if theirs["store"]["fingerprint"] == record["store"]["fingerprint"]:
-            # The self-ensemble, or the only branch.
             this = path == run.path.resolve()
-            share = Share.of(scores[-1], clips)
-            folds.append({"fold": fold, "this": this, "share": share, "accuracy": 100 * scores[-1]})
+            folds.append({"fold": fold, "this": this, "clips": clips, "accuracy": scores[-1]})
     return folds
+
+
+def _stretches(settings: dict) -> bool:
+    """Whether how long a training is follows from how many clips it has."""
+    return settings["preset"] in PRESETS and PRESETS[settings["preset"]].stretch
 
 
 def _guessing(run: Run) -> Guessing | None:
@@ -63,7 +75,8 @@ def model_card(run: Run, version: int, export: dict) -> str:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    record, system, folds = run.read(), run.system(), _folds(run)
+    record, system = run.read(), run.system()
+    folds = [{**each, "share": Share.of(each["accuracy"], each["clips"])} for each in tested_folds(run)]
     guessing, size = _guessing(run), geometry(export["sample_rate"], export.get("store_views", ()))
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         title=label(system.name),

@@ -29,6 +29,7 @@ from multiview.export.model_card import model_card
 from multiview.export.service import Service, in_float32
 from multiview.predict.predictor import Predictor
 from multiview.predict.saved import VIEWS_SIGNATURE, of_run, store_views, versions
+from multiview.starters import located
 from multiview.support import plugins
 from multiview.support.errors import InputError
 from multiview.support.files import ANY_LEFTOVERS, locked, replacing, write_json
@@ -56,7 +57,7 @@ def export(run_path: str | Path, directory: str | Path) -> Path:
     Parameters
     ----------
     run_path : path
-        The run.
+        The run, or the name of a starter model.
     directory : path
         What TensorFlow Serving calls the model's base path.
 
@@ -73,7 +74,7 @@ def export(run_path: str | Path, directory: str | Path) -> Path:
     """
     if keras.backend.backend() != "tensorflow":
         raise InputError(f"expected KERAS_BACKEND=tensorflow to export, found {keras.backend.backend()}")
-    run, directory = Run(run_path), Path(directory)
+    run, directory = Run(located(run_path)), Path(directory)
     if (directory / "saved_model.pb").exists():
         raise InputError(f"expected a directory for versions, found a version at {directory}; name the one above it")
     run.read()

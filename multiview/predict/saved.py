@@ -10,6 +10,7 @@ from multiview.experiment.run import Run
 from multiview.predict import light
 from multiview.predict.batches import Network, Outputs
 from multiview.predict.predictor import Predictor
+from multiview.starters import located
 from multiview.support import plugins
 from multiview.support.errors import InputError
 from multiview.support.files import read_json
@@ -29,7 +30,8 @@ def load(path: str | Path, calibrated: bool = True) -> Predictor:
     Parameters
     ----------
     path : path
-        A run directory; or the directory of an export, of which the newest version is taken, or one version of it.
+        A run directory; or the directory of an export, of which the newest version is taken, or one version of it; or
+        the name of a starter model, such as `esc10`.
     calibrated : bool
         Whether its answers are at the temperatures that were fitted on the validation clips, if it has any; those made
         before there were temperatures have none. Otherwise they are as the network gives them.
@@ -39,7 +41,7 @@ def load(path: str | Path, calibrated: bool = True) -> Predictor:
     InputError
         If there is neither, or it is damaged or needs a plugin.
     """
-    path = Path(path)
+    path = located(path)
     if (path / "run.json").is_file():
         run = Run(path)
         predictor = of_run(run, run.load_model())
