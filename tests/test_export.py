@@ -65,7 +65,7 @@ def test_content_of_an_export(exported: Path, tiny_trained: Run) -> None:
     }
     record = json.loads((exported / "export.json").read_text())
     assert record["classes"] == tiny_trained.read()["store"]["classes"]
-    assert record["largest_difference"] < 1e-3
+    assert record["largest_difference"] < 3e-3
     variables = (exported / "variables" / "variables.data-00000-of-00001").stat().st_size
     parameters = 4 * sum(np.prod(each.shape) for each in tiny_trained.load_model().variables)
     assert parameters < variables < 1.2 * parameters + 50_000  # each once
@@ -298,8 +298,9 @@ def test_export_made_before(exported: Path, live: Predictor, tmp_path: Path, rng
     (old / "export.json").write_text(json.dumps({name: record[name] for name in kept}))
     predictor = multiview.load(tmp_path)
     assert predictor.views == list(paper_views()) and predictor.size == live.size
+    raw = multiview.load(exported, calibrated=False)
     np.testing.assert_allclose(
-        predictor.predict(waveform, RATE).probabilities, live.predict(waveform, RATE).probabilities, atol=1e-5
+        predictor.predict(waveform, RATE).probabilities, raw.predict(waveform, RATE).probabilities, atol=1e-5
     )
 
 
