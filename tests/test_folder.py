@@ -169,7 +169,10 @@ def test_tables_of_spreadsheets_are_understood(tmp_path: Path, text: str) -> Non
         ("file,label\na.wav,x\n", "expected a first line with path,label"),
         ("path,label\na.wav,x\nb.wav,\n", "line 3: expected a value for label, found none"),
         ("path,label\na.wav,x\nb.wav\n", "line 3: expected a value for label, found none"),
-        ("path,label,fold\na.wav,x,1\nb.wav,y,0\n", "line 3: expected a fold that is a whole number from 1, found '0'"),
+        (
+            "path,label,fold\na.wav,x,1\nb.wav,y,0\n",
+            "line 3: expected a fold that is a whole number from 1 to 1000, found",
+        ),
         ("path,label,fold\na.wav,x,1\nb.wav,y,1.5\n", "found '1.5'"),
         ("path,label,split\na.wav,x,train\n", "expected split development or evaluation, found 'train'"),
         ("path,label\na.wav,x\n", "expected at least two labels, found 1"),
@@ -180,16 +183,29 @@ def test_tables_of_spreadsheets_are_understood(tmp_path: Path, text: str) -> Non
             "path,label,split,source\na.wav,x,evaluation,s\nb.wav,y,development,s\n",
             "found source 's' in evaluation and development",
         ),
-        ("", "is not a CSV table"),
-        ("path,label\n\xff\xfe", "is not a CSV table in UTF-8"),
+        ("", "expected a CSV table"),
+        ("path,label\na.wav,x\ncaf\xe9.wav,y\n", "expected a CSV table in UTF-8, found the byte 0xe9 in line 3; save"),
+        ("\xff\xfep\0a\0t\0h\0", "found UTF-16; save it"),
+        ("\xef\xbb\xbfpath,label\na.wav,\0x\nb.wav,y\n", "found a NUL in line 2"),
+        ("path,label,fold\na.wav,x,1\nb.wav,\x1b[2Jy,1\n", "found class '\\x1b[2Jy'; rename it"),
+        ('path,label,fold\na.wav,x,1\n"b\n.wav",y,1\n', r"found clip 'b\n.wav'; rename it"),
+        ("path,label,fold\na.wav,x,1\nb.wav," + "y" * 256 + ",1\n", "at most 255 bytes, found class 'yyyyy"),
+        ("path,label,fold\na.wav,x,1\n" + "b" * 4097 + ",y,1\n", "at most 4,096 bytes, found clip 'bbbb"),
+        ("path,label,fold\na.wav,x,1\nb.wav,y," + "1" * 5000 + "\n", "line 3: expected a fold that is a whole number"),
+        ("path,label,fold\na.wav,x,1\nb.wav,y,\u0663\n", "found '\u0663'; mend it"),
+        ("path,label\n" + "a" * 10**8, "found more than 32 MiB; save it"),
+        ("path,label\n" + "a" * 10**5, "found a line of more than 64 KiB"),
+        ("\n" * (2**20 + 1), "found more than 1,048,576 lines"),
+        ("path,label" + "," * 300 + "\na.wav,x\n", "found more than 256 columns"),
+        ('path,label\n"a.wav,x\nb.wav,y\n', "as many cells in every line"),
     ],
 )
 def test_bad_table_is_one_line(tmp_path: Path, text: str, message: str, capsys: pytest.CaptureFixture) -> None:
     csv = tmp_path / "clips.csv"
-    csv.write_bytes(text.encode("latin-1"))
+    csv.write_bytes(text.encode("utf-8" if "\u0663" in text else "latin-1"))
     assert prepare_folder(tmp_path / "s.h5", "--csv", csv) == 1
     error = capsys.readouterr().err.strip()
-    assert message in error and "\n" not in error
+    assert message in error and "\n" not in error and len(error) < 1000
 
 
 def test_table_with_folds_takes_no_drawing_options(class_folders: Path, tmp_path: Path) -> None:
@@ -199,7 +215,7 @@ def test_table_with_folds_takes_no_drawing_options(class_folders: Path, tmp_path
     csv = write_table(class_folders / "c.csv", own_rows(class_folders, split=lambda n: "evaluation"))
     with pytest.raises(InputError, match="which are the test set"):
         folder.index(None, csv=csv, draw_folds=3)
-    with pytest.raises(InputError, match="found no file; check --csv"):
+    with pytest.raises(InputError, match="expected a table at .*none.csv, found no file"):
         folder.index(None, csv=tmp_path / "none.csv")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,17 +34,18 @@ class Index:
     """A dataset on disk: its class names and its clips in a fixed order.
 
     `published` is how many clips the dataset has where it is published, None where that is open; `notes` are lines for
-    the user, said when the store is there.
+    the user, said when the store is there; `closed` are the folders that cannot be read.
     """
 
     classes: Sequence[str]
     clips: Sequence[ClipFile]
     published: int | None = None
     notes: Sequence[str] = ()
+    closed: Sequence[Path] = ()
 
     def there(self) -> Index:
         """Without the clips whose files are missing."""
-        return replace(self, clips=[clip for clip in self.clips if clip.path.exists()])
+        return replace(self, clips=[clip for clip in self.clips if os.path.exists(clip.path)])
 
 
 @dataclass(frozen=True)

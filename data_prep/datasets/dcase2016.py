@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
-
 from data_prep.datasets.base import DATASETS, Archive, ClipFile, Dataset, Index, Option, Source
 from data_prep.datasets.finding import SoundFiles, entry, find_folders, require_folder
+from data_prep.datasets.tables import read_table
 from multiview.support.errors import InputError
 
 DEVELOPMENT_FOLDS = range(1, 5)
@@ -81,14 +80,10 @@ def _read(table: Path | None) -> list[tuple[str, str]]:
         If it is empty or has other columns.
     """
     assert table  # the folder is found by it
-    try:
-        rows = pd.read_csv(table, sep="\t", header=None, usecols=[0, 1], names=["file", "scene"], dtype=str)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{table}: expected lines of file, tab, scene ({error}); take the official file") from error
-    rows = rows.apply(lambda column: column.str.strip())
-    bad = rows[rows.isna().any(axis=1) | (rows == "").any(axis=1)]
+    rows = read_table(table, "lines of file, tab, scene", "take the official file", ["file", "scene"])
+    bad = rows[(rows == "").any(axis=1)]
     if rows.empty or len(bad):
-        where = f"line {bad.index[0] + 1}" if len(bad) else "no lines"
+        where = f"line {bad.index[0]}" if len(bad) else "no lines"
         raise InputError(f"{table}: expected lines of file, tab, scene, found {where} without; take the official file")
     return list(rows.itertuples(index=False, name=None))
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from multiview.audio import stream
+from multiview.audio import opened, stream
 from multiview.predict.batches import Part
 from multiview.predict.predictor import Predictor
-from multiview.predict.sounds import opened_file, stated_seconds
+from multiview.predict.sounds import stated_seconds
 from multiview.support.errors import InputError
 from multiview.support.files import replacing
 from multiview.views import BANDS, MEL, RAW, Excerpt, excerpts
@@ -89,7 +89,7 @@ def timeline(predictor: Predictor, recording: Path, directory: Path, hop_seconds
         raise InputError(f"expected --hop of one sample to a day, found {hop_seconds:g} s")
     spectrogram, answers = Strip(BANDS), Strip(len(predictor.classes))
     with (
-        opened_file(recording) as file,
+        opened(recording) as file,
         replacing(directory / "timeline.csv") as temporary,
         temporary.open("w", newline="", encoding="utf-8") as table,
         tqdm(total=stated_seconds(file), unit="s", unit_scale=True, desc=name, disable=None) as bar,
