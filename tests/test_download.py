@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import hashlib
-import io
-import itertools
 import re
 import shutil
-import tarfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -192,101 +187,6 @@ def test_no_server_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         download.fetch(where.archives[0], tmp_path, where)
 
 
-# Unpacking
-
-
-def make_zip(path: Path, members: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path
-
-
-def make_tar(path: Path, members: dict[str, bytes], **attributes) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            for key, value in attributes.items():
-                setattr(info, key, value)
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-@pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_archives_are_unpacked_and_whole_files_kept(tmp_path: Path, make) -> None:
-    members = {"a/b.txt": b"one", "a/c/d.txt": b"two", "e.txt": b"three"}
-    path, folder = make(tmp_path / "archive", members), tmp_path / "out"
-    (folder / "a").mkdir(parents=True)
-    (folder / "a" / "b.txt").write_bytes(b"ONE")  # whole, as far as its size says
-    (folder / "e.txt").write_bytes(b"th")  # half
-    download.unpack(path, folder)
-    found = {item.relative_to(folder).as_posix(): item.read_bytes() for item in folder.rglob("*") if item.is_file()}
-    assert found == {**members, "a/b.txt": b"ONE"}
-
-
-@pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "a/../../evil.txt", "link/evil.txt"])
-@pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_no_path_escapes(tmp_path: Path, make, name: str) -> None:
-    folder, outside = tmp_path / "out", tmp_path / "outside"
-    folder.mkdir()
-    outside.mkdir()
-    (folder / "link").symlink_to(outside)
-    path = make(tmp_path / "archive", {"good.txt": b"x", name: b"y"})
-    with pytest.raises(InputError, match="expected plain files below .*do not use this archive"):
-        download.unpack(path, folder)
-    assert not list(outside.iterdir()) and not (folder / "good.txt").exists()
-    assert not list(tmp_path.rglob("evil.txt"))
-
-
-def test_links_and_devices_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    kinds = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE)
-    for kind, target in itertools.product(kinds, ("/etc/passwd", "b")):  # one that stays inside, too
-        path = make_tar(tmp_path / "archive", {"b": b"", "a": b""}, type=kind, linkname=target)
-        with pytest.raises(InputError, match="expected plain files"):
-            download.unpack(path, tmp_path / "out")
-    info = zipfile.ZipInfo("a")
-    info.external_attr = 0o120777 << 16  # a symbolic link
-    with zipfile.ZipFile(tmp_path / "archive", "w") as archive:
-        archive.writestr(info, "/etc/passwd")
-    with pytest.raises(InputError, match="expected plain files"):
-        download.unpack(tmp_path / "archive", tmp_path / "out")
-
-
-@pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_bombs_are_refused(tmp_path: Path, make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "SLACK", 2**20)
-    (tmp_path / "out").mkdir()
-    path = make(tmp_path / "archive", {"zeros": bytes(20 * 2**20)})
-    with pytest.raises(InputError, match=r"expected at most \d+ MiB unpacked, found more"):
-        download.unpack(path, tmp_path / "out")
-    path = make(tmp_path / "archive", {str(number): b"" for number in range(5000)})
-    monkeypatch.setattr(download, "MAX_RATIO", 1)
-    with pytest.raises(InputError, match="found more"):
-        download.unpack(path, tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
-
-
-def test_what_does_not_fit_on_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make_zip(tmp_path / "archive", {"a": b"12345"})
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 6, 4))
-    with pytest.raises(InputError, match="free some space"):
-        download.unpack(path, tmp_path)
-
-
-def test_damaged_archives_are_named(tmp_path: Path) -> None:
-    whole = make_zip(tmp_path / "a.zip", {"a": bytes(range(256)) * 100}).read_bytes()
-    spoiled = bytearray(whole)
-    spoiled[60:90] = b"?" * 30
-    zipped = gzip.compress(b"no tar")
-    for content in (b"no archive", b"", bytes(spoiled), zipped, zipped[:-4]):
-        (tmp_path / "archive").write_bytes(content)
-        with pytest.raises(InputError, match="is damaged or no archive"):
-            download.unpack(tmp_path / "archive", tmp_path)
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "archive"]
-
-
 # The command
 
 
@@ -354,7 +254,7 @@ def test_dcase_in_many_archives_becomes_one_tree(server: Server, tmp_path: Path,
                 if path.is_file()
             }
             name = f"{folder.name}.{number}.zip"
-            server.files[name] = make_zip(tmp_path / name, members).read_bytes()
+            server.files[name] = trees.make_zip(tmp_path / name, members).read_bytes()
             archives.append(Archive(f"{server.url}/{name}", hashlib.md5(server.files[name]).hexdigest()))
     publish("scenes", "dcase2016", "non-commercial", archives)
     audio, store = tmp_path / "audio", tmp_path / "s.h5"

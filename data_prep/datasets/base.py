@@ -50,10 +50,14 @@ class Index:
 
 @dataclass(frozen=True)
 class Archive:
-    """A file to download and unpack. The sums are as other public loaders state them."""
+    """A file to download and unpack. The sums are as other public loaders state them.
+
+    Of a server that sends far more than `size` bytes, as published, nothing is taken.
+    """
 
     url: str
     md5: str
+    size: int | None = None
 
     @property
     def name(self) -> str:
@@ -63,12 +67,13 @@ class Archive:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a dataset is published, and on what terms."""
+    """Where a dataset is published, and on what terms; an archive of more than `files` files is not unpacked."""
 
     page: str
     licence: str
     archives: Sequence[Archive]
     non_commercial: bool = False
+    files: int = 10_000  # and folders
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,12 @@ SOURCE = Source(
     page="https://github.com/karoldvl/ESC-50",
     licence="Creative Commons BY-NC 3.0: not for commercial use; ESC-10 alone: CC BY 3.0",
     non_commercial=True,
-    archives=(Archive("https://github.com/karoldvl/ESC-50/archive/master.zip", "7771e4b9d86d0945acce719c7a59305a"),),
+    archives=(
+        Archive(
+            "https://github.com/karoldvl/ESC-50/archive/master.zip", "7771e4b9d86d0945acce719c7a59305a", 645_695_005
+        ),
+    ),
+    files=2500,
 )
 
 

@@ -27,7 +27,7 @@ def _text(path: Path, kind: str, advice: str) -> str:
         return InputError(f"{path}: expected {kind} in UTF-8, found {found}; {advice}")
 
     if not path.exists():
-        raise InputError(f"expected a table at {path}, found no file")
+        raise InputError(f"expected a table at {path}, found no file; check its path")
     if not path.is_file():  # a pipe would let us wait
         raise refuse("a folder, pipe or device")
     with path.open("rb") as file:
