@@ -93,7 +93,9 @@ class _Info(tarfile.TarInfo):
             tarfile.GNUTYPE_LONGNAME,
             tarfile.GNUTYPE_LONGLINK,
         )
-        if info.size < 0 or (describes and info.size > MAX_HEADER):
+        if info.size < 0:
+            raise tarfile.ReadError(f"expected a size from 0, found {info.size:,}")
+        if describes and info.size > MAX_HEADER:
             raise tarfile.ReadError(f"expected a header of at most {MAX_HEADER >> 10} KiB, found {info.size:,} bytes")
         if info.type == tarfile.GNUTYPE_SPARSE:
             raise tarfile.ReadError("expected plain files, found one with holes")
@@ -133,7 +135,8 @@ def _opened(path: Path, most_files: int) -> Iterator[_Zip | _Tar]:
     except (*DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # of the disk, not of the archive
-        raise InputError(f"{path} is damaged or no archive ({error}); delete it and repeat") from error
+        reason = str(error)[:200]  # a name of any length may be in it
+        raise InputError(f"{path} is damaged or no archive ({reason}); delete it and repeat") from error
 
 
 def unpack(path: Path, folder: Path, most_files: int) -> None:
@@ -156,6 +159,7 @@ def unpack(path: Path, folder: Path, most_files: int) -> None:
     root = folder.resolve()
     with _opened(path, most_files) as archive:
         todo = [member for member in _checked(archive, path, root, most_files) if not _is_there(root, member)]
+        root.mkdir(parents=True, exist_ok=True)
         needed, free = sum(member.size for member in todo), shutil.disk_usage(root).free
         if needed > free:
             raise InputError(f"{path} needs {needed >> 20} MiB in {folder}, found {free >> 20} MiB; free some space")
@@ -184,6 +188,8 @@ def _checked(archive: _Zip | _Tar, path: Path, root: Path, most_files: int) -> l
             raise refuse(f"at most {limit >> 20} MiB unpacked", "more")
         if not member.is_folder:
             files[PurePosixPath(member.name)] = member
+    if not files:
+        raise refuse("files", "none")
     for name in files:
         if both := next((folder for folder in name.parents if folder in files), None):
             raise refuse("files and folders of different names", f"both called {shown(str(both))}")
