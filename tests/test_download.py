@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gzip
 import hashlib
 import re
 import shutil
@@ -35,6 +37,7 @@ class Server(ThreadingHTTPServer):
         self.cut_after: int | None = None  # bytes, of each answer
         self.ranges, self.stall = True, 0.0
         self.refusals: list[int] = []  # status of the next answers
+        self.answer: Callable[[Handler], None] | None = None  # instead of any other
 
     @property
     def url(self) -> str:
@@ -47,6 +50,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name, wanted = self.path.rsplit("/", 1)[-1], self.headers.get("Range")
         self.server.asked.append((name, wanted))
+        if self.server.answer:
+            with contextlib.suppress(OSError):  # who asked may have left
+                self.server.answer(self)
+            return
         if self.server.refusals:
             self.send_error(self.server.refusals.pop(0))
             return
@@ -67,6 +74,12 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         time.sleep(self.server.stall)
 
+    def say(self, status: int, **headers: object) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -84,7 +97,9 @@ CONTENT = bytes(range(256)) * 4000  # 1 MB
 
 
 def source(url: str, content: bytes = CONTENT, name: str = "sounds.zip") -> Source:
-    return Source("https://example.org", "CC0", [Archive(f"{url}/{name}", hashlib.md5(content).hexdigest())])
+    return Source(
+        "https://example.org", "CC0", [Archive(f"{url}/{name}", hashlib.md5(content).hexdigest(), len(content))]
+    )
 
 
 def fetch(server: Server, folder: Path, content: bytes = CONTENT) -> Path:
@@ -178,6 +193,139 @@ def test_slow_server_is_given_up(server: Server, tmp_path: Path, monkeypatch: py
     with pytest.raises(InputError, match="does not deliver"):
         fetch(server, tmp_path)
     assert time.monotonic() - begin < 3
+
+
+# Servers that lie
+
+
+def lies(handler: Handler, kind: str) -> None:
+    """One answer of the kind."""
+    if kind.startswith("http") or "://" in kind or kind == "":
+        handler.say(302, Location=kind, Content_Length=0)
+    elif kind == "loop":
+        handler.say(302, Location="/sounds.zip", Content_Length=0)
+    elif kind.isdecimal():
+        handler.say(int(kind), Content_Length=0)
+    elif kind == "page":
+        handler.say(200, Content_Type="text/html; charset=utf-8", Content_Length=6)
+        handler.wfile.write(b"<html>")
+    elif kind == "other part":
+        handler.say(206, Content_Range="bytes 0-9/10", Content_Length=10)
+        handler.wfile.write(bytes(10))
+    elif kind == "terabytes":
+        handler.say(200, Content_Length=2**42)
+        handler.wfile.write(bytes(1000))
+    elif kind == "endless":
+        handler.say(200)
+        while True:
+            handler.wfile.write(bytes(2**16))
+    elif kind == "endless chunks":
+        handler.protocol_version = "HTTP/1.1"
+        handler.say(200, Transfer_Encoding="chunked")
+        while True:
+            handler.wfile.write(b"10000\r\n" + bytes(2**16) + b"\r\n")
+    else:
+        raise AssertionError(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("416", "416"),
+        ("204", "expected a file, found status 204"),
+        ("304", "expected a file, found status 304"),
+        ("http://[nonsense", "Failed to parse"),
+        ("http://\udcff\udcfe.example/", ""),
+        ("gopher://example.org/sounds.zip", "No connection adapters"),
+        ("file:///etc/passwd", "No connection adapters"),
+        ("http://" + "a" * 300 + ".example/", ""),
+        ("loop", "redirects"),
+        ("page", "expected an archive, found a page"),
+        ("other part", "expected bytes from 300000, found bytes 0-9/10"),
+        ("terabytes", "expected at most 1,280,000 bytes, found 4,398,046,511,104"),
+        ("endless", "expected at most 1,280,000 bytes, found more"),
+        ("endless chunks", "expected at most 1,280,000 bytes, found more"),
+    ],
+)
+def test_what_a_server_says_costs_nothing(server: Server, tmp_path: Path, kind: str, message: str) -> None:
+    """One line; what an earlier call had is there, and an honest server goes on from it."""
+    part = tmp_path / "sounds.zip.part"
+    part.write_bytes(CONTENT[:300_000])
+    server.answer = lambda handler: lies(handler, kind)
+    with pytest.raises(InputError, match="does not deliver .*get sounds.zip from https://example.org") as error:
+        fetch(server, tmp_path)
+    assert message in str(error.value) and len(str(error.value)) < 1500
+    assert part.read_bytes() == CONTENT[:300_000]
+    server.answer, server.asked = None, []
+    server.files["sounds.zip"] = CONTENT
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+    assert server.asked == [("sounds.zip", "bytes=300000-")]
+    assert [path.name for path in tmp_path.iterdir()] == ["sounds.zip"]
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "9" * 5000, "1e6", ""])
+def test_length_that_is_none(server: Server, tmp_path: Path, length: str) -> None:
+    """The sum tells whether it is whole; where it was cut, the next attempts go on."""
+    begins = []
+
+    def answer(handler: Handler) -> None:
+        begin = int((handler.headers.get("Range") or "bytes=0-")[6:-1])
+        begins.append(begin)
+        handler.say(206 if begin else 200, Content_Length=length)
+        handler.wfile.write(CONTENT[begin : begin + 400_000])
+
+    server.answer = answer
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+    assert begins == [0, 400_000, 800_000]
+
+
+def test_encoding_that_was_not_asked_for_is_not_undone(server: Server, tmp_path: Path) -> None:
+    """A gzip bomb stays as small as it was sent; an archive that is called one is taken as it is."""
+
+    def answer(handler: Handler, content: bytes) -> None:
+        handler.say(200, Content_Encoding="gzip", Content_Length=len(content))
+        handler.wfile.write(content)
+
+    bomb = gzip.compress(bytes(2**28), 9)
+    server.answer = lambda handler: answer(handler, bomb)
+    with pytest.raises(InputError, match="expected MD5"):
+        fetch(server, tmp_path)
+    assert (tmp_path / "sounds.zip.unchecked").read_bytes() == bomb
+    server.answer = lambda handler: answer(handler, CONTENT)
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+
+
+def test_server_that_drips_is_given_up(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came is kept."""
+    monkeypatch.setattr(download, "WINDOW", 0.3)
+
+    def answer(handler: Handler) -> None:
+        begin = int((handler.headers.get("Range") or "bytes=0-")[6:-1])
+        handler.say(206 if begin else 200, Content_Length=len(CONTENT) - begin)
+        for place in range(begin, begin + 100):
+            handler.wfile.write(CONTENT[place : place + 1])
+            time.sleep(0.05)
+
+    server.answer = answer
+    with pytest.raises(InputError, match=r"does not deliver \(\d+ bytes a second; expected 1024 at least\)"):
+        fetch(server, tmp_path)
+    kept = (tmp_path / "sounds.zip.part").read_bytes()
+    assert len(server.asked) == download.RETRIES + 1 and len(kept) >= len(server.asked) and CONTENT.startswith(kept)
+    server.answer, server.files["sounds.zip"] = None, CONTENT
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+
+
+def test_server_that_begins_anew_costs_only_what_it_exceeds(server: Server, tmp_path: Path) -> None:
+    part = tmp_path / "sounds.zip.part"
+    part.write_bytes(CONTENT[:300_000])
+    server.files["sounds.zip"], server.ranges, server.cut_after = CONTENT, False, 200_000
+    with pytest.raises(InputError, match="does not deliver"):
+        fetch(server, tmp_path)
+    assert part.read_bytes() == CONTENT[:300_000]
+    server.cut_after = 500_000
+    with pytest.raises(InputError, match="does not deliver"):
+        fetch(server, tmp_path)
+    assert CONTENT.startswith(part.read_bytes()) and 300_000 < part.stat().st_size <= 500_000
 
 
 def test_no_server_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
