@@ -70,7 +70,7 @@ def _pieces(response: requests.Response) -> Iterator[bytes]:
         try:
             piece = response.raw.read1(CHUNK, decode_content=False)
         except (HTTPError, OSError) as error:
-            raise requests.ConnectionError(str(error)) from error
+            raise requests.ConnectionError(str(error.args[0] if error.args else error)) from error
         if not piece:
             return
         yield piece
