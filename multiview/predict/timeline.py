@@ -140,7 +140,7 @@ def draw(path: Path, title: str, predictor: Predictor, spectrogram: Strip, answe
     top, step = float(frames.max()), grid.hop * spectrogram.merged
     levels = {"vmin": top - plots.DYNAMICS_DB, "vmax": top}
     shades = show(above, frames, (grid.window - grid.hop) / 2, step, frequencies=mel_frequencies(rate), **levels)
-    above.set_title(title)
+    above.set_title(title.encode("utf-8", "backslashreplace").decode())  # a name of a file may be no text
     figure.colorbar(shades, ax=above, label="mel, dB", pad=0.01)
     # Around the middle of each segment.
     middle, levels = (RAW.grid(rate).segment - hop) / 2, {"vmin": 0, "vmax": 1}
