@@ -19,10 +19,10 @@ from multiview.views import SAMPLE_RATES, in_order, paper_views
 PROGRAM = "multiview-prepare"
 USAGE = """%(prog)s DATASET --audio DIR --store FILE.h5 [options]
        %(prog)s DATASET --help
-       %(prog)s --inspect FILE.h5 [--to DIR]
+       %(prog)s --inspect FILE.h5 [--to DIR] [--check]
        %(prog)s --list [--json]"""
 EXAMPLE = "--store stores/esc10_22050.h5 --sample-rate 22050"
-LOOKING = ("--inspect", "--to", "--list", "--json")
+LOOKING = ("--inspect", "--to", "--check", "--list", "--json")
 FETCHING = (
     Option("--download", "fetch what is not in --audio yet (audio/DATASET)", {"action": "store_true"}),
     Option("--mirror", "folder with the archives, instead of the official server", {"metavar": "URL"}),
@@ -70,6 +70,7 @@ def _parse_looking(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--inspect", type=Path, metavar="FILE.h5", help="print what is in a store; draw FILE_views.png")
     parser.add_argument("--to", type=Path, metavar="DIR", help="where the picture goes (beside the store)")
+    parser.add_argument("--check", action="store_true", help="with --inspect: every value against the fingerprint")
     parser.add_argument("--list", action="store_true", help="print the datasets, their licences and options")
     parser.add_argument("--json", action="store_true", help="with --list: as JSON")
     add_plugin_option(parser)
@@ -82,6 +83,7 @@ def _parse_looking(argv: list[str]) -> argparse.Namespace:
         "--list": args.inspect and args.list,
         "--json": args.inspect and args.json,
         "--to": args.list and args.to,
+        "--check": args.list and args.check,
     }
     found = [*(flag for flag, given in with_it.items() if given), *unknown]
     if found:

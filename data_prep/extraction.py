@@ -27,6 +27,8 @@ from multiview.support.files import replacing
 from multiview.support.parallel import workers
 from multiview.views import VIEWS, extract, paper_views, parameters
 
+LONGEST_SECONDS = 1800.0  # of a clip; an epoch sees 1.5 s of it, and all of its views are in memory at once
+
 
 def extract_views(waveform: np.ndarray, sample_rate: int, views: Sequence[str]) -> dict[str, np.ndarray]:
     """`multiview.views.extract`, where a user's own view may raise anything.
@@ -74,7 +76,7 @@ def extract_part(
     """
     plugins.load(needed)
     try:
-        waveform = read_audio(clip.path, sample_rate)
+        waveform = read_audio(clip.path, sample_rate, LONGEST_SECONDS)
     except AudioError as error:
         return str(error)
     values: dict[str, Any] = extract_views(waveform, sample_rate, views)

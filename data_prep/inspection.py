@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from multiview.audio import SILENT_DBFS
 from multiview.segments import test_starts
@@ -251,15 +252,23 @@ def _draw_scale(axes: Any) -> None:
     axes.tick_params(labelsize=FONT, length=2)
 
 
-def inspect(path: Path, directory: Path) -> None:
+def inspect(path: Path, directory: Path, check: bool = False) -> None:
     """Print the summary of a store `NAME.h5` and write `directory/NAME_views.png`.
+
+    Parameters
+    ----------
+    check : bool
+        Whether every value is read first, to see whether it is finite and what was written.
 
     Raises
     ------
     InputError
-        If `path` is no store.
+        If `path` is no store, or holds other values than it should.
     """
     store = Store(path)
+    if check:
+        store.verify(lambda rows: tqdm(rows, desc="check", unit="clip"))
+        print(f"{path}: every value is finite, and what was written\n")
     print(summary(store))
     picture = directory / f"{store.path.stem}_views.png"
     draw_views(store, picture)

@@ -247,7 +247,7 @@ def run(argv: list[str]) -> None:
     elif args.dataset is None:
         from data_prep.inspection import inspect  # draws, which takes a while to load
 
-        inspect(args.inspect, args.to or args.inspect.parent)
+        inspect(args.inspect, args.to or args.inspect.parent, args.check)
     elif args.plan:
         print(json.dumps(plan(args)))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
@@ -12,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from multiview.decoders import DECODERS, SUFFIXES, AudioError, Sound
-from multiview.support.words import counted, listed
+from multiview.decoders import DECODERS, SUFFIXES, AudioError, Sound, check_place
+from multiview.support.words import counted, listed, spoken
 
 __all__ = ["AudioError", "Sound"]
 
 MIN_RATE, MAX_RATE = 1000, 1_000_000  # Hz; a damaged header says anything
+USUAL_RATE = 48_000  # Hz, at most
 MAX_AMPLITUDE = 1e4  # times full scale; beyond it lies no sound, and its power would not be finite
 SILENT_DBFS = -60.0  # a sound whose peak is below
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx", "icon\r", "lost+found", "$recycle.bin"}  # beside hidden ones
@@ -136,29 +138,6 @@ def check_samples(waveform: np.ndarray) -> None:
         raise AudioError(f"samples beyond {MAX_AMPLITUDE:g} times full scale")
 
 
-def check_place(path: str | Path) -> None:
-    """Refuse what is no file that may be read, without waiting for it, as one would for who writes to a pipe.
-
-    Raises
-    ------
-    AudioError
-        That says why.
-    """
-    try:
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            with os.scandir(path):
-                raise AudioError("a folder without sound files")
-        if not stat.S_ISREG(mode):
-            raise AudioError("a pipe or device and no file; save what comes from it in one")
-        with open(path, "rb"):
-            return
-    except FileNotFoundError as error:
-        raise AudioError("no such file") from error
-    except (OSError, ValueError) as error:
-        raise AudioError(f"unreadable ({getattr(error, 'strerror', None) or error})") from error
-
-
 @contextmanager
 def opened(path: str | Path) -> Iterator[Sound]:
     """A sound file to read from, whatever it is called.
@@ -213,7 +192,7 @@ def mono_blocks(sound: Sound) -> Iterator[np.ndarray]:
         raise AudioError("no samples")
 
 
-def decode(path: str | Path) -> tuple[np.ndarray, int]:
+def decode(path: str | Path, longest: float = math.inf) -> tuple[np.ndarray, int]:
     """Samples of a sound file, channels averaged, float32 [samples], and their rate in Hz.
 
     Raises
@@ -221,8 +200,15 @@ def decode(path: str | Path) -> tuple[np.ndarray, int]:
     AudioError
         As `read_audio`.
     """
+    blocks, samples = [], 0
     with opened(path) as sound:
-        return np.concatenate(list(mono_blocks(sound))), sound.samplerate
+        most = longest * min(sound.samplerate, USUAL_RATE)
+        for block in mono_blocks(sound):
+            blocks.append(block)
+            samples += len(block)
+            if samples > most:
+                raise AudioError(f"longer than {spoken(most / sound.samplerate)}; cut it into clips")
+        return np.concatenate(blocks), sound.samplerate
 
 
 def stream(sound: Sound, sample_rate: int) -> Iterator[np.ndarray]:
@@ -251,13 +237,18 @@ def to_rate(waveform: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
     return librosa.resample(waveform, orig_sr=rate, target_sr=sample_rate, res_type="soxr_hq")
 
 
-def read_audio(path: str | Path, sample_rate: int) -> np.ndarray:
+def read_audio(path: str | Path, sample_rate: int, longest: float = math.inf) -> np.ndarray:
     """Read a sound file of any format as float32 mono [samples] at `sample_rate` Hz.
+
+    Parameters
+    ----------
+    longest : float
+        Seconds that it may last; fewer at rates above 48 kHz, as many as take the same memory.
 
     Raises
     ------
     AudioError
-        If the file is missing, unreadable, has no samples, is of an absurd rate, or holds NaN, infinite
+        If the file is missing, unreadable, has no samples, is of an absurd rate, lasts too long, or holds NaN, infinite
         or absurdly large samples.
     """
-    return to_rate(*decode(path), sample_rate)
+    return to_rate(*decode(path, longest), sample_rate)

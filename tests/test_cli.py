@@ -114,7 +114,7 @@ def one_line(capsys: pytest.CaptureFixture) -> str:
     ("changes", "status", "message"),
     [
         ({"--fold": 9}, 1, "has the folds 1, 2, 3, 4, 5, not fold 9"),
-        ({"--preset": "huge"}, 2, "'paper', 'small', 'demo'|paper, small, demo"),
+        ({"--preset": "huge"}, 2, "'paper', 'small', 'modern', 'demo'|paper, small, modern, demo"),
         ({"--system": "video"}, 2, "mel.*gammatone.*cqt.*raw.*concat.*multiview"),
         ({"--epochs": 0}, 1, "expected --epochs above 0, found 0"),
         ({"--window": -1}, 1, "expected --window above 0, found -1"),

@@ -216,9 +216,9 @@ STORIES = {
     "own sounds": [
         ("README.md", "multiview-prepare folder", ["stores/mine.h5", "exports/mine/1/MODEL_CARD.md"]),
         ("serving.md", "RUN=", ["out/timeline.png", "exports/esc10/1/saved_model.pb"]),
-        ("README.md", "./run_experiments.sh folder", ["results/*/small/report.html"]),
+        ("README.md", "./run_experiments.sh folder", ["results/*/modern/report.html"]),
     ],
-    "a table of clips": [("datasets.md", "./run_experiments.sh folder --csv", ["results/*/small/table.md"])],
+    "a table of clips": [("datasets.md", "./run_experiments.sh folder --csv", ["results/*/modern/table.md"])],
     "the paper's": [("README.md", "./run_experiments.sh esc10", ["results/esc10*/small/mel/fold1/model.keras"])],
 }
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from pathlib import Path
 
 import joblib
@@ -288,3 +289,20 @@ def test_long_recording_equals_its_blocks(rng: np.random.Generator) -> None:
         piece = extract(waveform[frame * 441 :][: 441 * 76 + 882], 22050)
         for view in ("mel", "gammatone"):
             np.testing.assert_allclose(piece[view][:70], whole[view][frame : frame + 70], atol=1e-3)
+
+
+def test_a_recording_is_no_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hours in a small file are refused once what a clip may last is read, in the memory of that."""
+    monkeypatch.setattr(extraction, "LONGEST_SECONDS", 120.0)
+    long, clip = tmp_path / "long.flac", tmp_path / "clip.flac"
+    with soundfile.SoundFile(long, "w", 8000, 1) as file:
+        for _ in range(120):
+            file.write(np.zeros(60 * 8000, np.int16))
+    soundfile.write(clip, np.zeros(119 * 8000, np.int16), 8000)
+    assert long.stat().st_size < 5 * 2**20
+    tracemalloc.start()
+    reason = extraction.extract_part(ClipFile(long, "long", 0, "long"), tmp_path / "long.npz", 22050, ["raw"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert reason == "longer than 2 min; cut it into clips" and peak < 20 * 2**20
+    assert extraction.extract_part(ClipFile(clip, "clip", 0, "clip"), tmp_path / "clip.npz", 22050, ["raw"]) is None

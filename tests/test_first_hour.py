@@ -49,16 +49,16 @@ def phone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_first_hour(phone: Path, tmp_path: Path) -> None:
     project = copied(tmp_path / "multiview")
-    words = ("folder", "--audio", str(phone / "workshop"), "--preset", "small", "--systems", "mel,multiview")
+    words = ("folder", "--audio", str(phone / "workshop"), "--systems", "mel,multiview")
     made = run(project, *words, "--folds", "1", "--epochs", "4")
     assert made.returncode == 0, made.stderr[-3000:]
     # What was used, what is coming, and that it is too little.
     assert "10 clips, 3 classes" in made.stdout + made.stderr and "notes.docx" in made.stderr, made.stderr
     assert re.search(r"\d training clips of 3 classes.*4 epochs of 1 step: 4 in all", made.stderr)
-    assert "warning: 4 steps in all: preset small was made for" in made.stderr and "--epochs" in made.stderr
+    assert "warning: 4 steps in all: preset modern was made for" in made.stderr and "--epochs" in made.stderr
     assert "warning: class" in made.stderr and "record more" in made.stderr
     # What came of it, beside guessing.
-    results = project / "results" / "workshop" / "small"
+    results = project / "results" / "workshop" / "modern"
     table = (results / "table.md").read_text()
     assert table.startswith("| workshop ") and "chance" in table and "Paper" not in table.splitlines()[0]
     page = (results / "report.html").read_text()

@@ -30,6 +30,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
 )
 
 from multiview.evaluation import self_ensemble
+from multiview.export.service import MAX_SECONDS
 from multiview.predict import Predictor
 from multiview.systems import JOINT
 from multiview.views import VIEWS, extract, geometry, paper_views
@@ -120,6 +121,7 @@ def test_bad_requests_are_errors(exported: Path, tmp_path: Path, sounds: list) -
         (requests.add("classify", waveforms=np.zeros((1, long), np.float32)), "no signature classify"),
         (requests.add("views", mel=np.zeros((1, 75, 64), np.float32)), "You must feed a value"),
         (requests.add("views", **{**silent, "mel": np.full((1, 75, 64), np.nan, np.float32)}), "found NaN"),
+        (requests.add("views", **{**silent, "raw": np.zeros((2, 33330), np.float32)}), "as many rows in raw as in mel"),
         (requests.add("int16", waveforms=np.zeros((64, 30 * RATE + 1), np.int16)), "expected at most 1920 s of audio"),
         (requests.add("wav_bytes", wav_bytes=[b"no sound"]), "(?i)wav|riff|short"),
         (requests.add("wav_bytes", wav_bytes=[wav(sounds[1]), wav(sounds[1], 44100)]), "expected WAV files at 22050"),
@@ -178,6 +180,9 @@ def test_batching_config(exported: Path) -> None:
     lines = (exported.parent / "batching.config").read_text().splitlines()
     pattern = r"(max_batch_size|batch_timeout_micros|max_enqueued_batches|num_batch_threads) \{ value: \d+ \}"
     assert [line for line in lines if not re.fullmatch(pattern, line)] == ["pad_variable_length_inputs: false"]
+    # What may be merged, two minutes each, is within the bound of a request.
+    (rows,) = [int(found[1]) for line in lines if (found := re.fullmatch(r"max_batch_size .*: (\d+) }", line))]
+    assert rows * 120 <= MAX_SECONDS
 
 
 def documented(language: str, start: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+import multiview
 from multiview import starters
+from multiview.experiment.run import Run
 from multiview.starters import located
 from multiview.support.errors import InputError
 from tests.helpers.commands import run
@@ -18,6 +21,27 @@ def test_what_lies_at_a_path_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     (tmp_path / "esc10").mkdir()
     assert located("esc10") == Path("esc10") and located(tmp_path / "none") == tmp_path / "none"
+
+
+@pytest.mark.parametrize("name", starters.STARTERS)
+def test_a_starter_is_small_and_says_where_it_comes_from(name: str) -> None:
+    """At most 12 MiB with the credits that its clips' licence asks for; nothing of the machine that trained it."""
+    files = {path.name: path for path in located(name).iterdir()}
+    assert sum(path.stat().st_size for path in files.values()) <= MOST_BYTES
+    assert "MODEL_CARD.md" in files and "path" not in Run(located(name)).read()["store"]
+    assert files["ATTRIBUTION.txt"].read_text(encoding="utf-8").count("freesound.org") == 400
+
+
+def test_esc10_answers_real_clips(real_audio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Clips it was trained on: nine of ten classes at least are right, by the name alone, from anywhere."""
+    clips = {int(path.stem.split("-")[-1]): path for path in sorted(real_audio("esc10").glob("audio/2-*.ogg"))}
+    monkeypatch.chdir(tmp_path)
+    assert run("predict", "esc10", *clips.values(), "--json") == 0
+    answers = [json.loads(line)["class"] for line in capsys.readouterr().out.splitlines()]
+    targets = (0, 1, 10, 11, 12, 20, 21, 38, 40, 41)  # of ESC-50, in the order of the model's classes
+    classes = dict(zip(targets, multiview.load("esc10").classes, strict=True))
+    right = [classes[target] == answer for target, answer in zip(clips, answers, strict=True)]
+    assert len(right) == 10 and sum(right) >= 9
 
 
 def test_a_starter_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -107,7 +107,7 @@ def test_truncated_foreign_and_missing_files_are_refused(tiny_store: Store, tmp_
     truncated.write_bytes(tiny_store.path.read_bytes()[:100_000])
     foreign.write_text("not HDF5")
     for path in (truncated, foreign):
-        with pytest.raises(InputError, match="truncated or not a store"):
+        with pytest.raises(InputError, match="truncated, damaged or not a store"):
             Store(path)
     with pytest.raises(InputError, match="found no file"):
         Store(tmp_path / "none.h5")

@@ -38,9 +38,10 @@ from multiview.views.raw import to_int16
 TOLERANCE = 0.01  # of a probability, between an export and the run
 LOW_PRECISION_TOLERANCE = 0.05  # where the run computed in 16 bits what the export computes in float32
 WARM_UP_SECONDS = 5
-# Clients whose requests may be merged send waveforms of one length, or `wav_bytes`.
+# Clients whose requests may be merged send waveforms of one length, or `wav_bytes`. What a request may last holds for
+# merged ones, too: so few, of up to two minutes each, do not fail each other.
 BATCHING = """\
-max_batch_size { value: 64 }
+max_batch_size { value: 16 }
 batch_timeout_micros { value: 5000 }
 max_enqueued_batches { value: 100 }
 num_batch_threads { value: 2 }

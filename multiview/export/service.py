@@ -155,9 +155,16 @@ class Service:
         batch = {
             view: tf.ensure_shape(segments[view], spec.shape)[..., tf.newaxis] for view, spec in self._segments.items()
         }
+        first, *others = batch
         checks = [
             tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(values)), [f"expected numbers in {view}, found NaN"])
             for view, values in batch.items()
+        ]
+        checks += [
+            tf.debugging.assert_equal(
+                tf.shape(batch[view])[0], tf.shape(batch[first])[0], f"expected as many rows in {view} as in {first}"
+            )
+            for view in others
         ]
         with tf.control_dependencies(checks):
             return self._complete(self._answer(batch))

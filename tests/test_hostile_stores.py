@@ -1,0 +1,244 @@
+"""Stores that lie: each is read as what it is or refused in one line, in little time and memory."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from data_prep import prepare
+from multiview import cli
+from multiview.store import Store
+from multiview.support.errors import InputError
+from tests.test_security import mutated
+
+SEED = 20213
+SECONDS, MEBIBYTES = 5.0, 200  # for one store
+Edit = Callable[[h5py.File], object]
+
+
+def remade(name: str, **changes: object) -> Edit:
+    """Make a dataset anew, with other arguments of `create_dataset`."""
+
+    def edit(file: h5py.File) -> None:
+        data = file[name][()]
+        del file[name]
+        kinds = {"dtype": h5py.string_dtype()} if data.dtype == object else {}
+        file.create_dataset(name, **({"data": data} | kinds | changes))
+
+    return edit
+
+
+def with_value(name: str, place: int | slice, value: object) -> Edit:
+    return lambda file: file[name].__setitem__(place, value)
+
+
+def attribute(name: str, value: object) -> Edit:
+    return lambda file: file.attrs.__setitem__(name, value)
+
+
+def about(**changes: object) -> Edit:
+    return lambda file: file.attrs.__setitem__("about", json.dumps(json.loads(file.attrs["about"]) | changes))
+
+
+def elsewhere(file: h5py.File) -> None:
+    """The values of mel as bytes of another file of the machine."""
+    shape = file["views/mel/values"].shape
+    del file["views/mel/values"]
+    file.create_dataset("views/mel/values", shape, np.float32, external=[("/dev/zero", 0, h5py.h5f.UNLIMITED)])
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout(file["views/mel/values"].shape, np.float32)
+    layout[:100] = h5py.VirtualSource("other.h5", "values", (100, 64))
+    del file["views/mel/values"]
+    file.create_virtual_dataset("views/mel/values", layout)
+
+
+def linked(kind: type, *arguments: str) -> Edit:
+    def edit(file: h5py.File) -> None:
+        del file["views/mel"]
+        file["views/mel"] = kind(*arguments)
+
+    return edit
+
+
+HOSTILE: dict[str, tuple[Edit, str]] = {
+    "text for values": (
+        remade("views/mel/values", data=None, shape=(10_000, 64), dtype=h5py.string_dtype()),
+        "expected views/mel/values as float32",
+    ),
+    "references for values": (
+        remade("views/raw/values", data=None, shape=(100,), dtype=h5py.ref_dtype),
+        "expected views/raw/values as int16",
+    ),
+    "doubles for values": (remade("views/mel/values", dtype=np.float64), "found float64"),
+    "swapped bytes": (remade("views/mel/values", dtype=">f4"), "found >f4"),
+    "a rank too many": (
+        lambda file: remade("views/mel/values", data=file["views/mel/values"][()][..., np.newaxis])(file),
+        r"found float32 \[\d+, 64, 1\]",
+    ),
+    "a group for values": (
+        lambda file: (file.__delitem__("views/mel/values"), file.create_group("views/mel/values")),
+        "expected a dataset views/mel/values",
+    ),
+    "no values": (remade("views/mel/values", data=h5py.Empty("f4")), "expected a dataset views/mel/values"),
+    "another file's data": (elsewhere, "in the file itself, found them in others"),
+    "virtual data": (virtual, "in the file itself, found them in others"),
+    "a link to another file": (linked(h5py.ExternalLink, "other.h5", "/views/mel"), "in the file itself, found a link"),
+    "a link that goes round": (linked(h5py.SoftLink, "/views/mel"), "in the file itself, found"),
+    "declared rows": (
+        lambda file: [
+            remade(name, data=None, shape=(10**11,), dtype=kind)(file)
+            for name, kind in (("clips/id", h5py.string_dtype()), ("clips/label", "i8"))
+        ],
+        "expected the values of /clips/id, found 0 bytes that stand for",
+    ),
+    "chunked zeros": (
+        remade("views/raw/values", data=None, shape=(3 * 2**30,), dtype="i2", chunks=(2**20,), compression="gzip"),
+        "expected views/raw/values as int16",
+    ),
+    "a long view of zeros": (
+        lambda file: (
+            with_value("views/raw/offsets", -1, 3 * 2**30)(file),
+            remade("views/raw/values", data=None, shape=(3 * 2**30,), dtype="i2", chunks=(2**20,))(file),
+        ),
+        "expected the values of /views/raw/values, found 0 bytes that stand for",
+    ),
+    "offsets that fall": (with_value("views/mel/offsets", 3, 0), "expected views/mel/offsets from 0"),
+    "offsets below 0": (with_value("views/mel/offsets", 0, -5), "expected views/mel/offsets from 0"),
+    "offsets beyond the end": (with_value("views/mel/offsets", -1, 10**9), "expected views/mel/values as float32"),
+    "offsets as doubles": (remade("views/mel/offsets", dtype="f8"), "expected views/mel/offsets as int64"),
+    "a label too high": (with_value("clips/label", 2, 99), "expected clips/label from 0 to 2, found 99"),
+    "a label below 0": (with_value("clips/label", 2, -1), "expected clips/label from 0 to 2, found -1"),
+    "labels as text": (remade("clips/label", data=["a"] * 60, dtype=h5py.string_dtype()), "clips/label as integers"),
+    "few labels": (remade("clips/label", data=[0, 1]), r"expected clips/label as integers \[60\], found int64 \[2\]"),
+    "a fold below 0": (with_value("clips/fold", 0, -3), "expected clips/fold from 0"),
+    "no samples": (with_value("clips/samples", 0, 0), "expected clips/samples from 1"),
+    "years of samples": (with_value("clips/samples", 0, 2**62), "expected clips/samples from 1"),
+    "clips that are longer than their views": (with_value("clips/samples", 5, 10**6), "as far apart as the clips are"),
+    "a third split": (with_value("clips/split", 0, "test"), "of development or evaluation, found 'test'"),
+    "one class twice": (lambda file: with_value("classes", 0, file["classes"][1])(file), "each once"),
+    "ids that are no text": (with_value("clips/id", 0, b"\xff\xfe"), "not a store .*utf-8"),
+    "a name that is a path": (attribute("dataset", "../../etc"), "expected the name of a dataset"),
+    "a rate that is none": (attribute("sample_rate", "fast"), "not a store"),
+    "views as a list": (attribute("views", "[1, 2]"), "view"),
+    "views nested deeply": (attribute("views", "[" * 30_000), "not a store"),
+    "a protocol as a list": (attribute("about", "[1]"), "not a store"),
+    "epochs as text": (about(epochs="many"), "expected about with epochs like 1500, found 'many'"),
+    "no validation": (about(validation_sources=-1), "expected about with validation_sources like"),
+    "a fingerprint of another type": (lambda file: file.attrs.__setitem__("fingerprint", np.ones(3)), ""),
+}
+
+
+@pytest.fixture
+def hostile(tiny_store: Store, tmp_path: Path) -> Callable[[Edit], Path]:
+    def make(edit: Edit) -> Path:
+        path = tmp_path / "store.h5"
+        shutil.copy(tiny_store.path, path)
+        with h5py.File(path, "a") as file:
+            edit(file)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("name", [name for name, (_, message) in HOSTILE.items() if message])
+def test_hostile_store_is_refused(hostile: Callable, name: str, capsys: pytest.CaptureFixture) -> None:
+    """In one line that says what is wrong, by whoever reads it."""
+    edit, message = HOSTILE[name]
+    path = hostile(edit)
+    begin = time.perf_counter()
+    tracemalloc.start()
+    with pytest.raises(InputError, match=message):
+        Store(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert time.perf_counter() - begin < SECONDS and peak < MEBIBYTES * 2**20
+    train = ["train", str(path), "--system", "mel", "--fold", "1", "--preset", "demo", "--run", str(path.parent / "r")]
+    for main, words in ((prepare.main, ["--inspect", str(path)]), (cli.main, train)):
+        status, error = main(words), capsys.readouterr().err
+        assert status == 1 and error.count("\n") == 1 and "error: " in error
+    assert not (path.parent / "r").exists()
+
+
+def test_values_are_checked_on_request(hostile: Callable, tiny_store: Store, capsys: pytest.CaptureFixture) -> None:
+    """All of them, which opening a store does not; other writers may not have hashed them."""
+    tiny_store.verify()
+    picture = ["--to", str(tiny_store.path.parent)]
+    assert prepare.main(["--inspect", str(tiny_store.path), "--check", *picture]) == 0
+    assert "every value is finite, and what was written" in capsys.readouterr().out
+    for name, edit, message in (
+        ("nan", with_value("views/mel/values", 7, np.nan), f"found others in mel of {tiny_store.ids[0]}"),
+        ("changed", with_value("views/raw/values", 7, 1234), "expected values of the fingerprint"),
+        (
+            "moved",
+            lambda file: with_value("clips/fold", 3, file["clips/fold"][3] % 4 + 1)(file),
+            "expected values of the fingerprint",
+        ),
+    ):
+        path = hostile(edit)
+        assert len(Store(path)) == 60, name
+        assert prepare.main(["--inspect", str(path), "--check"]) == 1
+        assert message in capsys.readouterr().err
+    hostile(lambda file: file.attrs.__delitem__("fingerprint"))
+    Store(path).verify()
+    with pytest.raises(SystemExit, match="2"):
+        prepare.main(["--list", "--check"])
+
+
+def any_edit(rng: np.random.Generator, file: h5py.File) -> None:
+    """One change of a place that is drawn: a value, a type, a length, an attribute, or nothing there."""
+    names: list[str] = []
+    file.visititems(lambda name, each: names.append(name) if isinstance(each, h5py.Dataset) else None)
+    name = str(rng.choice(names))
+    kind = rng.integers(6)
+    if kind == 0:
+        del file[name]
+    elif kind == 1:
+        remade(name, data=None, shape=tuple(rng.integers(0, 2000, rng.integers(0, 4))), dtype=rng.choice(["i1", "f8"]))(
+            file
+        )
+    elif kind == 2:
+        key = str(rng.choice(list(file.attrs)))
+        file.attrs[key] = [b"\xff", "", "null", "[[]]", "{}", -1, 2**62, np.nan][rng.integers(8)]
+    elif kind == 3 and file[name].dtype != object:
+        place = rng.integers(max(1, len(file[name])))
+        file[name][place] = rng.choice([-1, 0, 1, 127])
+    elif kind == 4:
+        remade(name, data=file[name][: len(file[name]) // 2])(file)
+    else:
+        remade(name, data=np.repeat(file[name][()], 2, axis=0), chunks=True, compression="gzip")(file)
+
+
+@pytest.mark.parametrize("count", [80, pytest.param(2500, marks=pytest.mark.long)])
+def test_mutated_stores(tiny_store: Store, tmp_path: Path, count: int) -> None:
+    """Edited by HDF5, or byte by byte: read, or refused in a line, within seconds; what is read can be used."""
+    rng, content = np.random.default_rng(SEED), tiny_store.path.read_bytes()
+    refused, slowest = 0, 0.0
+    for number in range(count):
+        path = tmp_path / "store.h5"
+        if number % 2:
+            path.write_bytes(content)
+            with h5py.File(path, "a") as file:
+                any_edit(rng, file)
+        else:
+            path.write_bytes(mutated(content[:4096], rng) + content[4096:] if number % 4 else mutated(content, rng))
+        begin = time.perf_counter()
+        try:
+            store = Store(path)
+            for view in store.views:
+                assert np.asarray(store.clip(view, len(store) - 1)).size
+        except InputError as error:
+            assert "\n" not in str(error)
+            refused += 1
+        slowest = max(slowest, time.perf_counter() - begin)
+        path.unlink()
+    assert refused > count / 4 and slowest < SECONDS
