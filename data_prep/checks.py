@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from data_prep.datasets.base import Index, is_part
+from data_prep.naming import is_text
 from multiview.splits import folds, make_split
 from multiview.store import About, Store
 from multiview.support.errors import InputError
-from multiview.support.words import counted, listed
+from multiview.support.words import counted, listed, shown
 
 UNREADABLE_SHARE = 0.05  # more than this needs --allow-missing
+LONGEST = {"class": 255, "clip": 4096, "source": 4096}  # bytes of a name, as of a folder and of a path
 
 
 def check_index(dataset: str, index: Index, allow_missing: bool = False) -> None:
@@ -25,13 +28,14 @@ def check_index(dataset: str, index: Index, allow_missing: bool = False) -> None
     Raises
     ------
     InputError
-        If it has no clips, repeated names, classes that differ only in the case of letters, a fold without clips below
-        its highest fold, or a source on both sides of a split; and, unless that is allowed, if more than 5 % of the
-        files are missing, or a published dataset lacks all of a fold.
+        If it has no clips, names that no store takes, repeated names, classes that differ only in the case of letters,
+        a fold without clips below its highest fold, or a source on both sides of a split; and, unless that is allowed,
+        if more than 5 % of the files are missing, a folder cannot be read, or a published dataset lacks all of a fold.
     """
     if not index.clips:
         raise InputError(f"{dataset}: found no clips; check --audio")
     ids = [clip.id for clip in index.clips]
+    _check_names(dataset, {"class": index.classes, "clip": ids, "source": [clip.source for clip in index.clips]})
     if len(set(ids)) < len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
         raise InputError(f"{dataset}: expected every clip once, found {twice!r} more than once")
@@ -44,6 +48,17 @@ def check_index(dataset: str, index: Index, allow_missing: bool = False) -> None
     _check_sources(dataset, index)
     if not allow_missing:
         _check_missing(dataset, index)
+
+
+def _check_names(dataset: str, names: Mapping[str, Sequence[str]]) -> None:
+    """Refuse what a store cannot hold, or could not be shown of it."""
+    for what, each in names.items():
+        bad = [name for name in dict.fromkeys(each) if not is_text(name) or len(name.encode()) > LONGEST[what]]
+        if bad:
+            raise InputError(
+                f"{dataset}: expected names in UTF-8, without control characters and of at most {LONGEST[what]:,} "
+                f"bytes, found {what} {listed([*map(shown, bad)])}; rename it"
+            )
 
 
 def _check_classes(dataset: str, classes: Sequence[str]) -> None:
@@ -69,6 +84,11 @@ def _empty_folds(index: Index, last: int) -> list[int]:
 
 def _check_missing(dataset: str, index: Index) -> None:
     """Refuse an index whose files are not there, or that lacks whole folds, as published ones do in part."""
+    if index.closed:
+        raise InputError(
+            f"{dataset}: {counted(len(index.closed), 'folder')} cannot be read: {listed(index.closed)}; make that "
+            "possible, or go on without with --allow-missing"
+        )
     there = index.there()
     missing = len(index.clips) - len(there.clips)
     empty = _empty_folds(there, _last_fold(index)) if index.published else []
@@ -79,7 +99,7 @@ def _check_missing(dataset: str, index: Index) -> None:
     else:
         advice = "complete it, or go on with what is there, as another protocol, with --allow-missing"
     whole = max(index.published or 0, len(index.clips))
-    first = next((f", the first {clip.path}" for clip in index.clips if not clip.path.exists()), "")
+    first = next((f", the first {clip.path}" for clip in index.clips if not os.path.exists(clip.path)), "")
     folds = f", all of fold {', '.join(map(str, empty))} among them" if empty and there.clips else ""
     raise InputError(
         f"{dataset}: {whole - len(there.clips):,} of its {whole:,} sound files are missing{first}{folds}; {advice}"

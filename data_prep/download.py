@@ -1,64 +1,134 @@
-"""Archives of a dataset: download, check, unpack. What is there already is never fetched again."""
+"""Archives of a dataset, downloaded and checked, from servers that may say anything. What is there is not fetched."""
 
 from __future__ import annotations
 
 import functools
-import gzip
-import lzma
 import os
-import shutil
 import sys
-import tarfile
-import zipfile
-import zlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from dataclasses import replace
+from pathlib import Path
 
 import pooch
 import requests
 from tqdm import tqdm
+from urllib3.exceptions import HTTPError
 
+from data_prep.archives import unpack
 from data_prep.datasets.base import Archive, Source
 from multiview.support.errors import InputError
-from multiview.support.files import locked, replacing
+from multiview.support.files import locked
 
 TIMEOUT = (10, 60)  # seconds to connect, and without a byte
+LEAST_SPEED, WINDOW = 1024, 60  # bytes a second, and the seconds over which they are counted
 RETRIES = 4
 TRY_AGAIN = (requests.codes.request_timeout, requests.codes.too_many_requests)
-CHUNK = 2**16  # bytes, of which the last is lost when the connection is cut
-MAX_RATIO = 20  # of unpacked to packed size: sound files do not come near it
-HEADER = 512  # bytes that a file costs at least
-SLACK = 64 * 2**20  # bytes that a small archive may hold beyond that
-# What the standard library raises for an archive that it cannot read.
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+CHUNK = 2**16  # bytes
+GREATER = 1.25  # than published is what another packing of the same files may be
+MAX_BYTES = 16 * 2**30  # of an archive whose size is not known
 
 
-def _download(url: str, target: str, part: Path) -> None:
-    """Fetch `url` into `target`, going on where an earlier call left `part`."""
-    have = part.stat().st_size if part.exists() else 0
+@contextmanager
+def _answer(url: str, have: int) -> Iterator[requests.Response]:
+    """What a server says to a request for a file from byte `have` on; for all of it where it has nothing there.
+
+    Raises
+    ------
+    requests.RequestException, ValueError
+        If that is nothing to begin with.
+    """
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        if response.status_code == requests.codes.requested_range_not_satisfiable:
-            part.unlink()
-            raise requests.ConnectionError("the file on the server is shorter than what is here")
-        response.raise_for_status()
-        resumed = response.status_code == requests.codes.partial_content
-        length = response.headers.get("content-length")
-        total = None if length is None else int(length) + (have if resumed else 0)
-        with (
-            part.open("ab" if resumed else "wb") as file,
-            tqdm(total=total, initial=file.tell(), desc=part.stem, unit="B", unit_scale=True) as progress,
-        ):
-            for chunk in response.iter_content(CHUNK):
-                file.write(chunk)
-                progress.update(len(chunk))
-            size = file.tell()
-    if total is not None and size < total:
-        raise requests.ConnectionError(f"the connection was cut at {size} of {total} bytes")
-    os.replace(part, target)
+        status = response.status_code
+        if not have or status != requests.codes.requested_range_not_satisfiable:
+            response.raise_for_status()
+            part = response.headers.get("content-range", f"bytes {have}-")
+            if status == requests.codes.partial_content and not part.startswith(f"bytes {have}-"):
+                raise ValueError(f"expected bytes from {have}, found {part}")
+            if status not in (requests.codes.ok, requests.codes.partial_content):
+                raise ValueError(f"expected a file, found status {status}")
+            if response.headers.get("content-type", "").lower().startswith("text/html"):
+                raise ValueError("expected an archive, found a page")
+            yield response
+            return
+    with _answer(url, 0) as response:
+        yield response
+
+
+def _pieces(response: requests.Response) -> Iterator[bytes]:
+    """What a server sends, as it comes and as it is, a gzip encoding that was not asked for included.
+
+    Raises
+    ------
+    requests.ConnectionError
+        If the connection is cut, or slower than the least speed.
+    """
+    begin, count = time.monotonic(), 0
+    while True:
+        try:
+            piece = response.raw.read1(CHUNK, decode_content=False)
+        except (HTTPError, OSError) as error:
+            raise requests.ConnectionError(str(error.args[0] if error.args else error)) from error
+        if not piece:
+            return
+        yield piece
+        count += len(piece)
+        if (seconds := time.monotonic() - begin) > WINDOW:
+            if count < LEAST_SPEED * seconds:
+                raise requests.ConnectionError(f"{count / seconds:.0f} bytes a second; expected {LEAST_SPEED} at least")
+            begin, count = time.monotonic(), 0
+
+
+def _receive(response: requests.Response, place: Path, begin: int, size: int | None) -> None:
+    """Write an answer to `place` from byte `begin` on, as far as it comes; `size` is that of the whole as published.
+
+    Raises
+    ------
+    requests.ConnectionError
+        If it does not come to its end.
+    ValueError
+        If it is far more than published; `place` is as it was before then.
+    """
+    stated, most = response.headers.get("content-length", ""), int(GREATER * size) if size else MAX_BYTES
+    total = begin + int(stated) if stated.isascii() and stated.isdecimal() and len(stated) < 20 else None
+    if total is None and response.headers.get("transfer-encoding") is None:
+        total = size  # nothing else tells a whole file from a cut one
+    much = f"expected at most {most:,} bytes, found"
+    if total is not None and total > most:
+        raise ValueError(f"{much} {total:,}")
+    with (
+        place.open("ab" if begin else "wb") as file,
+        tqdm(total=total, initial=begin, desc=place.stem, unit="B", unit_scale=True) as progress,
+    ):
+        for piece in _pieces(response):
+            if file.tell() + len(piece) > most:
+                file.truncate(begin)
+                raise ValueError(f"{much} more")
+            file.write(piece)
+            progress.update(len(piece))
+        reached = file.tell()
+    if total is not None and reached < total:
+        raise requests.ConnectionError(f"the connection was cut at {reached} of {total} bytes")
+
+
+def _download(archive: Archive, target: Path, part: Path) -> None:
+    """Fetch an archive into `target`, going on where an earlier call left `part`.
+
+    A server that begins anew does not cost what is in `part` until it has sent more.
+    """
+    have = part.stat().st_size if part.exists() else 0
+    with _answer(archive.url, have) as response:
+        resumed = have and response.status_code == requests.codes.partial_content
+        place = part if resumed or not have else part.with_name(f"{part.name}.anew")
+        try:
+            _receive(response, place, have if resumed else 0, archive.size)
+        except requests.RequestException:
+            if place != part and place.stat().st_size > have:
+                os.replace(place, part)
+            raise
+    os.replace(place, target)
 
 
 def fetch(archive: Archive, folder: Path, source: Source) -> Path:
@@ -91,7 +161,7 @@ def fetch(archive: Archive, folder: Path, source: Source) -> Path:
         raise _refused(archive, error, by_hand) from error
 
 
-def _refused(archive: Archive, error: requests.RequestException, by_hand: str) -> InputError:
+def _refused(archive: Archive, error: Exception, by_hand: str) -> InputError:
     return InputError(f"{archive.url} does not deliver ({' '.join(str(error).split())}); {by_hand}")
 
 
@@ -102,12 +172,16 @@ def _checked_download(url: str, target: str, _: object, archive: Archive, path: 
         if part.exists() and pooch.file_hash(part, alg="md5") == archive.md5:
             os.replace(part, target)  # a call was killed between the last byte and here
         else:
-            _download(url, target, part)
+            _download(archive, Path(target), part)
+    except (requests.ConnectionError, requests.Timeout):
+        raise
     except requests.HTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         if status >= 500 or status in TRY_AGAIN:
             raise
         raise _refused(archive, error, by_hand) from error  # asking again would not help
+    except (requests.RequestException, HTTPError, ValueError) as error:  # nonsense, to an address or in an answer
+        raise _refused(archive, error, by_hand) from error
     found = pooch.file_hash(target, alg="md5")
     if found != archive.md5:
         # Kept, for it may be good: servers pack anew what they offer.
@@ -117,107 +191,8 @@ def _checked_download(url: str, target: str, _: object, archive: Archive, path: 
             f"{url}: expected MD5 {archive.md5}, found {found}; look at {kept}: if it is what you want, "
             f"unpack it into {path.parent.parent} and repeat; otherwise delete it and {by_hand}"
         )
-
-
-@dataclass(frozen=True)
-class _Member:
-    name: str
-    size: int
-    is_folder: bool
-    is_safe: bool  # a plain file or a folder that stays where it is unpacked
-    info: Any
-
-
-class _Zip:
-    def __init__(self, path: Path) -> None:
-        self.archive = zipfile.ZipFile(path)
-
-    def members(self, root: Path) -> Iterator[_Member]:
-        for info in self.archive.infolist():
-            # The upper half holds Unix's file type, where there is one.
-            plain = info.is_dir() or info.external_attr >> 28 in (0, 0o10)
-            inside = (root / info.filename).resolve().is_relative_to(root)
-            safe = plain and inside and not PurePosixPath(info.filename).is_absolute()
-            yield _Member(info.filename, info.file_size, info.is_dir(), safe, info)
-
-    def open(self, member: _Member) -> IO[bytes]:
-        return self.archive.open(member.info)
-
-
-class _Tar:
-    def __init__(self, path: Path) -> None:
-        self.archive = tarfile.open(path)
-
-    def members(self, root: Path) -> Iterator[_Member]:
-        for info in self.archive:
-            try:
-                # The filter would take the slash from an absolute name, and let links pass that stay inside.
-                safe = tarfile.data_filter(info, str(root)).name == info.name and (info.isfile() or info.isdir())
-            except tarfile.FilterError:
-                safe = False
-            yield _Member(info.name, info.size, info.isdir(), safe, info)
-
-    def open(self, member: _Member) -> IO[bytes]:
-        content = self.archive.extractfile(member.info)
-        assert content  # a plain file
-        return content
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[_Zip | _Tar]:
-    try:
-        opened = _Zip(path) if zipfile.is_zipfile(path) else _Tar(path)
-        with opened.archive:
-            yield opened
-    except DAMAGED as error:
-        raise InputError(f"{path} is damaged or no archive ({error}); delete it and repeat") from error
-
-
-def unpack(path: Path, folder: Path) -> None:
-    """Unpack a zip or tar archive into `folder`; files that are there with the right size are kept.
-
-    Each file appears under its name when it is whole, so an interrupted call can be repeated.
-
-    Raises
-    ------
-    InputError
-        If the archive is damaged, a member would land outside of `folder` or is no plain file, or
-        the unpacked size is absurd or does not fit on the disk; nothing is written then.
-    """
-    root = folder.resolve()
-    with _opened(path) as archive:
-        todo = [member for member in _checked(archive, path, root) if not _is_there(root, member)]
-        needed, free = sum(member.size for member in todo), shutil.disk_usage(root).free
-        if needed > free:
-            raise InputError(f"{path} needs {needed >> 20} MiB in {folder}, found {free >> 20} MiB; free some space")
-        for member in tqdm(todo, desc=f"unpack {path.name}", unit="file", disable=not todo):
-            target = (root / member.name).resolve()
-            with archive.open(member) as content, replacing(target) as temporary, temporary.open("wb") as file:
-                shutil.copyfileobj(content, file, CHUNK)
-
-
-def _checked(archive: _Zip | _Tar, path: Path, root: Path) -> list[_Member]:
-    """The files of an archive, all of which may be unpacked below `root`."""
-    limit = MAX_RATIO * path.stat().st_size + SLACK
-    files, total = [], 0
-    for member in archive.members(root):
-        if not member.is_safe:
-            raise InputError(
-                f"{path}: expected plain files below {root}, found {member.name!r}; do not use this archive"
-            )
-        total += HEADER + member.size
-        if total > limit:
-            raise InputError(
-                f"{path}: expected at most {limit >> 20} MiB unpacked, found more; do not use this archive"
-            )
-        if not member.is_folder:
-            files.append(member)
-    return files
-
-
-def _is_there(root: Path, member: _Member) -> bool:
-    target = (root / member.name).resolve()
-    return target.is_file() and target.stat().st_size == member.size
+    for each in (part, part.with_name(f"{part.name}.anew")):
+        each.unlink(missing_ok=True)
 
 
 def download(source: Source, folder: Path, mirror: str | None = None) -> None:
@@ -234,6 +209,6 @@ def download(source: Source, folder: Path, mirror: str | None = None) -> None:
     with locked(archives / "download.lock", f"{folder} is being downloaded", ".*.tmp*"):
         for archive in source.archives:
             if mirror:
-                archive = Archive(f"{mirror.rstrip('/')}/{archive.name}", archive.md5)
-            unpack(fetch(archive, archives, source), folder)
+                archive = replace(archive, url=f"{mirror.rstrip('/')}/{archive.name}")
+            unpack(fetch(archive, archives, source), folder, source.files)
     print(f"{archives} may be deleted once the store is made", file=sys.stderr)

@@ -110,7 +110,7 @@ class Parts:
 
     def path(self, clip: ClipFile) -> Path:
         """Where the part of `clip` is or will be."""
-        stat = clip.path.stat() if clip.path.exists() else None
+        stat = os.stat(clip.path) if os.path.exists(clip.path) else None
         key = [str(clip.path.absolute()), stat and stat.st_size, stat and stat.st_mtime_ns, self.parameters]
         return self.folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
 

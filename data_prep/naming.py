@@ -1,9 +1,10 @@
-"""What a user's own dataset is called: in its store, its results, titles and model cards."""
+"""What datasets, their classes and clips may be called: in a store, its results, titles and model cards."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from data_prep.datasets.base import DATASETS, Dataset, Option
 FORBIDDEN = frozenset('/\\:*?"<>|')  # in names of files, on some system
 LONGEST = 100  # bytes
 ALL = "all"  # of `multiview reproduce`
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be stored and be shown in a line: it is UTF-8, without control characters."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
 
 
 def name_type(text: str) -> str:

@@ -102,7 +102,7 @@ def downloaded(dataset: Dataset, audio: Path | None, mirror: str | None, options
     """The index of a dataset below `audio`, whose archives are fetched if any clip is not there."""
     try:
         index = dataset.index(audio, **options)
-        if len(index.clips) == index.published and all(clip.path.exists() for clip in index.clips):
+        if len(index.clips) == len(index.there().clips) == index.published:
             return index
     except InputError:
         pass  # what is missing is about to come

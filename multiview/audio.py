@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import stat
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from multiview.decoders import DECODERS, SUFFIXES, AudioError, Sound
+from multiview.decoders import DECODERS, SUFFIXES, AudioError, Sound, check_place
 from multiview.support.words import counted, listed, spoken
 
 __all__ = ["AudioError", "Sound"]
@@ -25,15 +27,21 @@ SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx", "icon\r", "lost+found", 
 
 @dataclass(frozen=True)
 class Files:
-    """What some files are: sounds and others, each in order, and how many are hidden or of the system."""
+    """What some files are: sounds, others, and pipes and the like, each in order; and how many are hidden.
+
+    `closed` are the folders that cannot be read.
+    """
 
     sounds: list[Path]
     others: list[Path]
+    special: list[Path]
     hidden: int
+    closed: list[Path]
 
     def unused(self, root: Path) -> list[str]:
         """Lines on those that are no sounds, with paths from `root`."""
-        lines = [not_used("as no sound", self.others, root)] if self.others else []
+        why = {"as no sound": self.others, "as pipe, socket or device": self.special}
+        lines = [not_used(reason, paths, root) for reason, paths in why.items() if paths]
         return lines + ([f"not used, hidden or of the system: {counted(self.hidden, 'file')}"] if self.hidden else [])
 
 
@@ -59,17 +67,44 @@ def is_sound(path: Path) -> bool:
         return False
 
 
-def sort_out(paths: Iterable[Path], root: Path) -> Files:
-    """The files among some paths below `root`."""
-    files = sorted(path for path in paths if path.is_file())
-    shown = [path for path in files if not any(map(is_hidden, path.relative_to(root).parts))]
-    sounds = [path for path in shown if is_sound(path)]
-    return Files(sounds, sorted(set(shown) - set(sounds)), len(files) - len(shown))
+def _type(path: Path) -> int:
+    """Type of what is there or where a link leads; a file's where that cannot be told, as who opens it says why."""
+    try:
+        return stat.S_IFMT(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return stat.S_IFREG
+
+
+def sort_out(paths: Iterable[Path], root: Path, closed: Iterable[Path] = ()) -> Files:
+    """The files among some paths below `root`, and of the folders that cannot be read those that are not hidden."""
+
+    def shown(path: Path) -> bool:
+        return not any(map(is_hidden, path.relative_to(root).parts))
+
+    types = {path: _type(path) for path in paths}
+    files = sorted(path for path, kind in types.items() if kind != stat.S_IFDIR and shown(path))
+    regular = [path for path in files if types[path] == stat.S_IFREG]
+    sounds = [path for path in regular if is_sound(path)]
+    return Files(
+        sounds,
+        others=sorted(set(regular) - set(sounds)),
+        special=[path for path in files if types[path] != stat.S_IFREG],
+        hidden=sum(kind != stat.S_IFDIR and not shown(path) for path, kind in types.items()),
+        closed=sorted(filter(shown, closed)),
+    )
+
+
+def walk(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The files below a folder, which may be a link, and the folders that cannot be read."""
+    errors: list[OSError] = []
+    paths = [Path(place, name) for place, _, names in os.walk(folder, onerror=errors.append) for name in names]
+    return paths, [Path(os.fsdecode(error.filename)) for error in errors]
 
 
 def look_into(folder: Path) -> Files:
     """All files below a folder."""
-    return sort_out(folder.rglob("*"), folder)
+    paths, closed = walk(folder)
+    return sort_out(paths, folder, closed)
 
 
 def sound_files(folder: Path) -> list[Path]:
@@ -110,13 +145,11 @@ def opened(path: str | Path) -> Iterator[Sound]:
     Raises
     ------
     AudioError
-        If the file is missing or unreadable, or of an absurd rate.
+        If it is missing, no file, unreadable, or of an absurd rate.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise AudioError("a folder without sound files")
+    check_place(path)
     with ExitStack() as stack:
-        sound = _begun(stack, path)
+        sound = _begun(stack, Path(path))
         check_rate(sound.samplerate)
         yield sound
 
@@ -129,7 +162,7 @@ def _begun(stack: ExitStack, path: Path) -> Sound:
             return stack.enter_context(decoder(path))
         except AudioError as error:
             reasons.append(str(error))
-    raise AudioError(f"unreadable ({'; '.join(dict.fromkeys(reasons))})" if path.exists() else "no such file")
+    raise AudioError(f"unreadable ({'; '.join(dict.fromkeys(reasons))})")
 
 
 def mono_blocks(sound: Sound) -> Iterator[np.ndarray]:

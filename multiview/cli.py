@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import shlex
@@ -360,9 +359,6 @@ def _run(argv: list[str] | None) -> int | None:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of `multiview`."""
-    for output in (sys.stdout, sys.stderr):
-        if isinstance(output, io.TextIOWrapper):
-            output.reconfigure(errors="backslashreplace")  # names of files may be no text
     return exit_status("multiview", lambda: _run(argv))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -58,6 +59,29 @@ class Sound(Protocol):
         AudioError
             Where the file is damaged.
         """
+
+
+def check_place(path: str | Path) -> None:
+    """Refuse what is no file that may be read, without waiting for it, as one would for who writes to a pipe.
+
+    Raises
+    ------
+    AudioError
+        That says why.
+    """
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            with os.scandir(path):
+                raise AudioError("a folder without sound files")
+        if not stat.S_ISREG(mode):
+            raise AudioError("a pipe or device and no file; save what comes from it in one")
+        with open(path, "rb"):
+            return
+    except FileNotFoundError as error:
+        raise AudioError("no such file") from error
+    except (OSError, ValueError) as error:
+        raise AudioError(f"unreadable ({getattr(error, 'strerror', None) or error})") from error
 
 
 @contextmanager

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import hashlib
-import io
-import itertools
 import re
 import shutil
-import tarfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,6 +25,11 @@ from multiview.support.errors import InputError
 from tests import trees
 
 
+def wait(seconds: float) -> None:
+    """As `time.sleep`, which the tests switch off for Pooch."""
+    threading.Event().wait(seconds)
+
+
 class Server(ThreadingHTTPServer):
     """Serves `files` and behaves badly on request; remembers the ranges that were asked for."""
 
@@ -40,6 +42,7 @@ class Server(ThreadingHTTPServer):
         self.cut_after: int | None = None  # bytes, of each answer
         self.ranges, self.stall = True, 0.0
         self.refusals: list[int] = []  # status of the next answers
+        self.answer: Callable[[Handler], None] | None = None  # instead of any other
 
     @property
     def url(self) -> str:
@@ -52,6 +55,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name, wanted = self.path.rsplit("/", 1)[-1], self.headers.get("Range")
         self.server.asked.append((name, wanted))
+        if self.server.answer:
+            with contextlib.suppress(OSError):  # who asked may have left
+                self.server.answer(self)
+            return
         if self.server.refusals:
             self.send_error(self.server.refusals.pop(0))
             return
@@ -70,7 +77,13 @@ class Handler(BaseHTTPRequestHandler):
         end = len(content) if self.server.cut_after is None else begin + self.server.cut_after
         self.wfile.write(content[begin:end])
         self.wfile.flush()
-        time.sleep(self.server.stall)
+        wait(self.server.stall)
+
+    def say(self, status: int, **headers: object) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -89,7 +102,9 @@ CONTENT = bytes(range(256)) * 4000  # 1 MB
 
 
 def source(url: str, content: bytes = CONTENT, name: str = "sounds.zip") -> Source:
-    return Source("https://example.org", "CC0", [Archive(f"{url}/{name}", hashlib.md5(content).hexdigest())])
+    return Source(
+        "https://example.org", "CC0", [Archive(f"{url}/{name}", hashlib.md5(content).hexdigest(), len(content))]
+    )
 
 
 def fetch(server: Server, folder: Path, content: bytes = CONTENT) -> Path:
@@ -185,106 +200,144 @@ def test_slow_server_is_given_up(server: Server, tmp_path: Path, monkeypatch: py
     assert time.monotonic() - begin < 3
 
 
+# Servers that lie
+
+
+def lies(handler: Handler, kind: str) -> None:
+    """One answer of the kind."""
+    if kind.startswith("http") or "://" in kind or kind == "":
+        handler.say(302, Location=kind, Content_Length=0)
+    elif kind == "loop":
+        handler.say(302, Location="/sounds.zip", Content_Length=0)
+    elif kind.isdecimal():
+        handler.say(int(kind), Content_Length=0)
+    elif kind == "page":
+        handler.say(200, Content_Type="text/html; charset=utf-8", Content_Length=6)
+        handler.wfile.write(b"<html>")
+    elif kind == "other part":
+        handler.say(206, Content_Range="bytes 0-9/10", Content_Length=10)
+        handler.wfile.write(bytes(10))
+    elif kind == "terabytes":
+        handler.say(200, Content_Length=2**42)
+        handler.wfile.write(bytes(1000))
+    elif kind == "endless":
+        handler.say(200)
+        while True:
+            handler.wfile.write(bytes(2**16))
+    elif kind == "endless chunks":
+        handler.protocol_version = "HTTP/1.1"
+        handler.say(200, Transfer_Encoding="chunked")
+        while True:
+            handler.wfile.write(b"10000\r\n" + bytes(2**16) + b"\r\n")
+    else:
+        raise AssertionError(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("416", "416"),
+        ("204", "expected a file, found status 204"),
+        ("304", "expected a file, found status 304"),
+        ("http://[nonsense", "Invalid IPv6 URL"),
+        ("http://\udcff\udcfe.example/", ""),
+        ("gopher://example.org/sounds.zip", "No connection adapters"),
+        ("file:///etc/passwd", "No connection adapters"),
+        ("http://" + "a" * 300 + ".example/", ""),
+        ("loop", "redirects"),
+        ("page", "expected an archive, found a page"),
+        ("other part", "expected bytes from 300000, found bytes 0-9/10"),
+        ("terabytes", "expected at most 1,280,000 bytes, found 4,398,046,511,104"),
+        ("endless", "expected at most 1,280,000 bytes, found more"),
+        ("endless chunks", "expected at most 1,280,000 bytes, found more"),
+    ],
+)
+def test_what_a_server_says_costs_nothing(server: Server, tmp_path: Path, kind: str, message: str) -> None:
+    """One line; what an earlier call had is there, and an honest server goes on from it."""
+    part = tmp_path / "sounds.zip.part"
+    part.write_bytes(CONTENT[:300_000])
+    server.answer = lambda handler: lies(handler, kind)
+    with pytest.raises(InputError, match="does not deliver .*get sounds.zip from https://example.org") as error:
+        fetch(server, tmp_path)
+    assert message in str(error.value) and len(str(error.value)) < 1500
+    assert part.read_bytes() == CONTENT[:300_000]
+    server.answer, server.asked = None, []
+    server.files["sounds.zip"] = CONTENT
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+    assert server.asked == [("sounds.zip", "bytes=300000-")]
+    assert [path.name for path in tmp_path.iterdir()] == ["sounds.zip"]
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "9" * 5000, "1e6", ""])
+def test_length_that_is_none(server: Server, tmp_path: Path, length: str) -> None:
+    """The sum tells whether it is whole; where it was cut, the next attempts go on."""
+    begins = []
+
+    def answer(handler: Handler) -> None:
+        begin = int((handler.headers.get("Range") or "bytes=0-")[6:-1])
+        begins.append(begin)
+        handler.say(206 if begin else 200, Content_Length=length)
+        handler.wfile.write(CONTENT[begin : begin + 400_000])
+
+    server.answer = answer
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+    assert begins == [0, 400_000, 800_000]
+
+
+def test_encoding_that_was_not_asked_for_is_not_undone(server: Server, tmp_path: Path) -> None:
+    """A gzip bomb stays as small as it was sent; an archive that is called one is taken as it is."""
+
+    def answer(handler: Handler, content: bytes) -> None:
+        handler.say(200, Content_Encoding="gzip", Content_Length=len(content))
+        handler.wfile.write(content)
+
+    bomb = gzip.compress(bytes(2**28), 9)
+    server.answer = lambda handler: answer(handler, bomb)
+    with pytest.raises(InputError, match="expected MD5"):
+        fetch(server, tmp_path)
+    assert (tmp_path / "sounds.zip.unchecked").read_bytes() == bomb
+    server.answer = lambda handler: answer(handler, CONTENT)
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+
+
+def test_server_that_drips_is_given_up(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came is kept."""
+    monkeypatch.setattr(download, "WINDOW", 0.3)
+
+    def answer(handler: Handler) -> None:
+        begin = int((handler.headers.get("Range") or "bytes=0-")[6:-1])
+        handler.say(206 if begin else 200, Content_Length=len(CONTENT) - begin)
+        for place in range(begin, begin + 100):
+            handler.wfile.write(CONTENT[place : place + 1])
+            wait(0.05)
+
+    server.answer = answer
+    with pytest.raises(InputError, match=r"does not deliver \(\d+ bytes a second; expected 1024 at least\)"):
+        fetch(server, tmp_path)
+    kept = (tmp_path / "sounds.zip.part").read_bytes()
+    assert len(server.asked) == download.RETRIES + 1 and len(kept) >= len(server.asked) and CONTENT.startswith(kept)
+    server.answer, server.files["sounds.zip"] = None, CONTENT
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+
+
+def test_server_that_begins_anew_costs_only_what_it_exceeds(server: Server, tmp_path: Path) -> None:
+    part = tmp_path / "sounds.zip.part"
+    part.write_bytes(CONTENT[:300_000])
+    server.files["sounds.zip"], server.ranges, server.cut_after = CONTENT, False, 200_000
+    with pytest.raises(InputError, match="does not deliver"):
+        fetch(server, tmp_path)
+    assert part.read_bytes() == CONTENT[:300_000]
+    server.cut_after = 500_000
+    with pytest.raises(InputError, match="does not deliver"):
+        fetch(server, tmp_path)
+    assert CONTENT.startswith(part.read_bytes()) and 300_000 < part.stat().st_size <= 500_000
+
+
 def test_no_server_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pooch.core.time, "sleep", lambda _: None)
     where = source("http://127.0.0.1:9")
     with pytest.raises(InputError, match="does not deliver"):
         download.fetch(where.archives[0], tmp_path, where)
-
-
-# Unpacking
-
-
-def make_zip(path: Path, members: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path
-
-
-def make_tar(path: Path, members: dict[str, bytes], **attributes) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            for key, value in attributes.items():
-                setattr(info, key, value)
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-@pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_archives_are_unpacked_and_whole_files_kept(tmp_path: Path, make) -> None:
-    members = {"a/b.txt": b"one", "a/c/d.txt": b"two", "e.txt": b"three"}
-    path, folder = make(tmp_path / "archive", members), tmp_path / "out"
-    (folder / "a").mkdir(parents=True)
-    (folder / "a" / "b.txt").write_bytes(b"ONE")  # whole, as far as its size says
-    (folder / "e.txt").write_bytes(b"th")  # half
-    download.unpack(path, folder)
-    found = {item.relative_to(folder).as_posix(): item.read_bytes() for item in folder.rglob("*") if item.is_file()}
-    assert found == {**members, "a/b.txt": b"ONE"}
-
-
-@pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "a/../../evil.txt", "link/evil.txt"])
-@pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_no_path_escapes(tmp_path: Path, make, name: str) -> None:
-    folder, outside = tmp_path / "out", tmp_path / "outside"
-    folder.mkdir()
-    outside.mkdir()
-    (folder / "link").symlink_to(outside)
-    path = make(tmp_path / "archive", {"good.txt": b"x", name: b"y"})
-    with pytest.raises(InputError, match="expected plain files below .*do not use this archive"):
-        download.unpack(path, folder)
-    assert not list(outside.iterdir()) and not (folder / "good.txt").exists()
-    assert not list(tmp_path.rglob("evil.txt"))
-
-
-def test_links_and_devices_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    kinds = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE)
-    for kind, target in itertools.product(kinds, ("/etc/passwd", "b")):  # one that stays inside, too
-        path = make_tar(tmp_path / "archive", {"b": b"", "a": b""}, type=kind, linkname=target)
-        with pytest.raises(InputError, match="expected plain files"):
-            download.unpack(path, tmp_path / "out")
-    info = zipfile.ZipInfo("a")
-    info.external_attr = 0o120777 << 16  # a symbolic link
-    with zipfile.ZipFile(tmp_path / "archive", "w") as archive:
-        archive.writestr(info, "/etc/passwd")
-    with pytest.raises(InputError, match="expected plain files"):
-        download.unpack(tmp_path / "archive", tmp_path / "out")
-
-
-@pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_bombs_are_refused(tmp_path: Path, make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "SLACK", 2**20)
-    (tmp_path / "out").mkdir()
-    path = make(tmp_path / "archive", {"zeros": bytes(20 * 2**20)})
-    with pytest.raises(InputError, match=r"expected at most \d+ MiB unpacked, found more"):
-        download.unpack(path, tmp_path / "out")
-    path = make(tmp_path / "archive", {str(number): b"" for number in range(5000)})
-    monkeypatch.setattr(download, "MAX_RATIO", 1)
-    with pytest.raises(InputError, match="found more"):
-        download.unpack(path, tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
-
-
-def test_what_does_not_fit_on_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make_zip(tmp_path / "archive", {"a": b"12345"})
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 6, 4))
-    with pytest.raises(InputError, match="free some space"):
-        download.unpack(path, tmp_path)
-
-
-def test_damaged_archives_are_named(tmp_path: Path) -> None:
-    whole = make_zip(tmp_path / "a.zip", {"a": bytes(range(256)) * 100}).read_bytes()
-    spoiled = bytearray(whole)
-    spoiled[60:90] = b"?" * 30
-    zipped = gzip.compress(b"no tar")
-    for content in (b"no archive", b"", bytes(spoiled), zipped, zipped[:-4]):
-        (tmp_path / "archive").write_bytes(content)
-        with pytest.raises(InputError, match="is damaged or no archive"):
-            download.unpack(tmp_path / "archive", tmp_path)
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "archive"]
 
 
 # The command
@@ -354,7 +407,7 @@ def test_dcase_in_many_archives_becomes_one_tree(server: Server, tmp_path: Path,
                 if path.is_file()
             }
             name = f"{folder.name}.{number}.zip"
-            server.files[name] = make_zip(tmp_path / name, members).read_bytes()
+            server.files[name] = trees.make_zip(tmp_path / name, members).read_bytes()
             archives.append(Archive(f"{server.url}/{name}", hashlib.md5(server.files[name]).hexdigest()))
     publish("scenes", "dcase2016", "non-commercial", archives)
     audio, store = tmp_path / "audio", tmp_path / "s.h5"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import arguments
+from data_prep import arguments, extraction
 from data_prep import prepare as command
-from data_prep.datasets import folder
+from data_prep.checks import check_index
+from data_prep.datasets import dcase2016, esc10, folder
 from multiview.store import Store
 from multiview.support.errors import InputError
 from tests import trees
+from tests.helpers.commands import nobody
 
 
 @pytest.fixture
@@ -169,7 +174,10 @@ def test_tables_of_spreadsheets_are_understood(tmp_path: Path, text: str) -> Non
         ("file,label\na.wav,x\n", "expected a first line with path,label"),
         ("path,label\na.wav,x\nb.wav,\n", "line 3: expected a value for label, found none"),
         ("path,label\na.wav,x\nb.wav\n", "line 3: expected a value for label, found none"),
-        ("path,label,fold\na.wav,x,1\nb.wav,y,0\n", "line 3: expected a fold that is a whole number from 1, found '0'"),
+        (
+            "path,label,fold\na.wav,x,1\nb.wav,y,0\n",
+            "line 3: expected a fold that is a whole number from 1 to 1000, found",
+        ),
         ("path,label,fold\na.wav,x,1\nb.wav,y,1.5\n", "found '1.5'"),
         ("path,label,split\na.wav,x,train\n", "expected split development or evaluation, found 'train'"),
         ("path,label\na.wav,x\n", "expected at least two labels, found 1"),
@@ -180,16 +188,29 @@ def test_tables_of_spreadsheets_are_understood(tmp_path: Path, text: str) -> Non
             "path,label,split,source\na.wav,x,evaluation,s\nb.wav,y,development,s\n",
             "found source 's' in evaluation and development",
         ),
-        ("", "is not a CSV table"),
-        ("path,label\n\xff\xfe", "is not a CSV table in UTF-8"),
+        ("", "expected a CSV table"),
+        ("path,label\na.wav,x\ncaf\xe9.wav,y\n", "expected a CSV table in UTF-8, found the byte 0xe9 in line 3; save"),
+        ("\xff\xfep\0a\0t\0h\0", "found UTF-16; save it"),
+        ("\xef\xbb\xbfpath,label\na.wav,\0x\nb.wav,y\n", "found a NUL in line 2"),
+        ("path,label,fold\na.wav,x,1\nb.wav,\x1b[2Jy,1\n", "found class '\\x1b[2Jy'; rename it"),
+        ('path,label,fold\na.wav,x,1\n"b\n.wav",y,1\n', r"found clip 'b\n.wav'; rename it"),
+        ("path,label,fold\na.wav,x,1\nb.wav," + "y" * 256 + ",1\n", "at most 255 bytes, found class 'yyyyy"),
+        ("path,label,fold\na.wav,x,1\n" + "b" * 4097 + ",y,1\n", "at most 4,096 bytes, found clip 'bbbb"),
+        ("path,label,fold\na.wav,x,1\nb.wav,y," + "1" * 5000 + "\n", "line 3: expected a fold that is a whole number"),
+        ("path,label,fold\na.wav,x,1\nb.wav,y,\u0663\n", "found '\u0663'; mend it"),
+        ("path,label\n" + "a" * 10**8, "found more than 32 MiB; save it"),
+        ("path,label\n" + "a" * 10**5, "found a line of more than 64 KiB"),
+        ("\n" * (2**20 + 1), "found more than 1,048,576 lines"),
+        ("path,label" + "," * 300 + "\na.wav,x\n", "found more than 256 columns"),
+        ('path,label\n"a.wav,x\nb.wav,y\n', "as many cells in every line"),
     ],
 )
 def test_bad_table_is_one_line(tmp_path: Path, text: str, message: str, capsys: pytest.CaptureFixture) -> None:
     csv = tmp_path / "clips.csv"
-    csv.write_bytes(text.encode("latin-1"))
+    csv.write_bytes(text.encode("utf-8" if "\u0663" in text else "latin-1"))
     assert prepare_folder(tmp_path / "s.h5", "--csv", csv) == 1
     error = capsys.readouterr().err.strip()
-    assert message in error and "\n" not in error
+    assert message in error and "\n" not in error and len(error) < 1000
 
 
 def test_table_with_folds_takes_no_drawing_options(class_folders: Path, tmp_path: Path) -> None:
@@ -199,7 +220,7 @@ def test_table_with_folds_takes_no_drawing_options(class_folders: Path, tmp_path
     csv = write_table(class_folders / "c.csv", own_rows(class_folders, split=lambda n: "evaluation"))
     with pytest.raises(InputError, match="which are the test set"):
         folder.index(None, csv=csv, draw_folds=3)
-    with pytest.raises(InputError, match="found no file; check --csv"):
+    with pytest.raises(InputError, match="expected a table at .*none.csv, found no file"):
         folder.index(None, csv=tmp_path / "none.csv")
 
 
@@ -326,3 +347,142 @@ def test_help_is_about_folders(capsys: pytest.CaptureFixture) -> None:
     text = " ".join(capsys.readouterr().out.split())
     assert "--audio DIR folder with a sub-folder of sounds for each class" in text and "--name NAME" in text
     assert "download" not in text and "esc10" not in text and " --folds" not in text
+
+
+def test_names_that_no_store_takes_are_refused_before_any_sound_is_read(
+    class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extraction, "read_audio", lambda *_: pytest.fail("reads a sound"))
+    for name in (b"a\xff.wav", b"b\xff.wav"):
+        trees.write_tone(tmp_path / "tone.wav")
+        (tmp_path / "tone.wav").rename(class_folders / "bell" / os.fsdecode(name))
+    assert prepare_folder(tmp_path / "s.h5", "--audio", class_folders) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "expected names in UTF-8, without control characters and of at most 4,096 bytes" in line
+    assert line.endswith("found clip 'bell/a\\udcff.wav', 'bell/b\\udcff.wav'; rename it")
+    (class_folders / "bell").rename(class_folders / os.fsdecode(b"caf\xe9"))
+    assert prepare_folder(tmp_path / "s.h5", "--audio", class_folders) == 1
+    assert "found class 'caf\\udce9'; rename it" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sounds"]
+
+
+def test_names_of_other_scripts_come_back_as_they_are(tmp_path: Path) -> None:
+    for name in ("犬", "chien é"):
+        for number in range(2):
+            trees.write_tone(tmp_path / "d" / name / f"{number} 🐕\u00a0.wav", samples=2000)
+    assert prepare_folder(tmp_path / "s.h5", "--audio", tmp_path / "d") == 0
+    store = Store(tmp_path / "s.h5")
+    assert store.classes == ["chien é", "犬"] and store.ids[-1] == "犬/1 🐕\u00a0.wav"
+
+
+def test_folders_that_cannot_be_read_are_named_and_count_as_missing(capsys: pytest.CaptureFixture) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name) / "sounds"
+        for place in ("bell", "wind", "bell/shut", "rain"):
+            for number in range(3):
+                trees.write_tone(root / place / f"{number}.wav", samples=2000)
+        (root / "lost+found").mkdir()
+        for place in ("", "/sounds", "/sounds/bell", "/sounds/wind"):
+            Path(name + place).chmod(0o777)
+        for place in ("bell/shut", "rain", "lost+found"):
+            (root / place).chmod(0)
+        with nobody():
+            assert prepare_folder(Path(name) / "s.h5", "--audio", root) == 1
+            (line,) = capsys.readouterr().err.splitlines()
+            assert f"2 folders cannot be read: {root}/bell/shut, {root}/rain; make that possible" in line
+            assert "or go on without with --allow-missing" in line
+            assert prepare_folder(Path(name) / "s.h5", "--audio", root, "--allow-missing") == 0
+            assert "not used: 2 folders that cannot be read: bell/shut, rain\n" in capsys.readouterr().err
+        assert Store(Path(name) / "s.h5").classes == ["bell", "wind"]
+        with nobody():
+            assert prepare_folder(Path(name) / "t.h5", "--audio", root / "rain") == 1
+        assert "expected a folder that may be read, found" in capsys.readouterr().err
+        for place in ("bell/shut", "rain", "lost+found"):
+            (root / place).chmod(0o755)
+
+
+def test_pipes_sockets_and_broken_links_let_nobody_wait(
+    class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(class_folders / "wind")  # a socket's path is short
+    os.mkfifo(class_folders / "bell" / "pipe.wav")
+    os.mkfifo(class_folders / "wind" / "pipe")
+    with socket.socket(socket.AF_UNIX) as open_socket:
+        open_socket.bind("socket.wav")
+        assert prepare_folder(tmp_path / "s.h5", "--audio", class_folders) == 0
+    assert (
+        "not used, as pipe, socket or device: 3 files: bell/pipe.wav, wind/pipe, wind/socket.wav\n"
+        in capsys.readouterr().err
+    )
+    # In a table, where they are asked for.
+    (class_folders / "wind" / "broken.wav").symlink_to("nowhere.wav")
+    rows = [*own_rows(class_folders), {"path": "/dev/zero", "label": "wind"}]
+    assert {"bell/pipe.wav", "wind/broken.wav", "wind/socket.wav"} < {row["path"] for row in rows}
+    csv = write_table(tmp_path / "t.csv", rows)
+    assert prepare_folder(tmp_path / "t.h5", "--csv", csv, "--audio", class_folders, "--allow-missing") == 0
+    error = capsys.readouterr().err
+    for path in ("bell/pipe.wav", "wind/socket.wav", "/dev/zero"):
+        assert f"left out: {path}: a pipe or device and no file" in error
+    assert "left out: wind/broken.wav: no such file" in error
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert prepare_folder(tmp_path / "u.h5", "--csv", tmp_path / "pipe.csv", "--audio", class_folders) == 1
+    assert "found a folder, pipe or device" in capsys.readouterr().err
+
+
+# Mutated tables
+
+TABLE_SEED = 20214
+FAILED: tuple[int, ...] = ()  # numbers of mutants that once failed
+PIECES = ["", ",", ";", "\t", '"', "\n", "\r", "\r\n", "\0", "\ufeff", "é", "🐕", "1" * 5000, "-1", "0", "1e9", "nan",
+          "inf", "NA", "٣", "../../x.wav", "/etc/passwd", "a" * 5000, "\x1b[2J", "True", "evaluation", "development",
+          "path", "label", "fold", "'", "\\", " " * 70_000, "\u2028", "\x85"]  # fmt: skip
+
+
+def mutant(number: int, whole: bytes) -> bytes:
+    """Table `number`: pieces put in, taken out, changed; bytes changed; lines doubled and cut."""
+    rng = np.random.default_rng([TABLE_SEED, number])
+    values = bytearray(whole)
+    for _ in range(rng.integers(1, 5)):
+        begin, end = np.sort(rng.integers(len(values) + 1, size=2))
+        kind = rng.integers(6)
+        piece = str(rng.choice(PIECES)).encode()
+        if kind < 2:
+            values[begin:begin] = piece
+        elif kind == 2:
+            values[begin : min(end, begin + 20)] = piece
+        elif kind == 3 and values:
+            values[min(begin, len(values) - 1)] = rng.integers(256)
+        elif kind == 4:
+            del values[begin : min(end, begin + 60)]
+        else:
+            values[end:end] = values[begin:end]
+    return bytes(values)
+
+
+@pytest.mark.parametrize("count", [400, pytest.param(5000, marks=pytest.mark.long)])
+def test_mutated_tables(tmp_path: Path, count: int) -> None:
+    """An index that a store can hold, or a line; nothing else."""
+    own = "path,label,fold,source,split\n" + "".join(
+        f"{n}.wav,{'ab'[n % 2]},{n // 4 + 1},s{n},development\n" for n in range(12)
+    )
+    esc = "filename,fold,target,category,esc10,src_file,take\n" + "".join(
+        f"{n}.wav,{n // 4 + 1},{n % 2},{'ab'[n % 2]},True,{n},A\n" for n in range(12)
+    )
+    scenes = "".join(f"audio/{n}.wav\t{'ab'[n % 2]}\n" for n in range(12))
+    root = tmp_path / "esc"
+    (root / "meta").mkdir(parents=True)
+    paths = [tmp_path / "own.csv", root / "meta" / "esc50.csv", tmp_path / "meta.txt"]
+    readers = [lambda path: folder.index(None, csv=path), lambda _: esc10.index(root), dcase2016._read]
+    answers = 0
+    for number in sorted({*range(count), *FAILED}):
+        which = number % 3
+        paths[which].write_bytes(mutant(number, (own, esc, scenes)[which].encode()))
+        try:
+            found = readers[which](paths[which])
+            if which < 2:
+                check_index("mutant", found, allow_missing=True)
+                assert all("\0" not in clip.id and clip.id.encode() for clip in found.clips)
+            answers += 1
+        except InputError as error:
+            assert str(error).isprintable() and len(str(error)) < 3000, number
+    assert count / 20 < answers < count * 0.9  # both sides were tried

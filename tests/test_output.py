@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,7 +24,7 @@ from multiview.predict.output import Wanted, print_answers
 from multiview.predict.recordings import recordings
 from multiview.predict.sounds import hear
 from multiview.views import paper_views
-from tests.helpers.commands import run
+from tests.helpers.commands import nobody, run
 
 RATE = 22050
 
@@ -141,19 +139,6 @@ def test_threshold(tiny_trained: Run, clips: list[Path], capsys: pytest.CaptureF
     assert pd.read_csv(io.StringIO(capsys.readouterr().out)).loc[0, "class"] == "unknown"
 
 
-@contextlib.contextmanager
-def nobody() -> Iterator[None]:
-    """As a user who may not read everything; tests may run as root, who may."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 def test_bad_paths_name_themselves(mel_meter: Predictor, clips: list[Path], capsys: pytest.CaptureFixture) -> None:
     """No permission, 300 characters, a pipe without a writer, folders that may not be read: the rest is answered."""
     with tempfile.TemporaryDirectory() as name:
@@ -215,3 +200,13 @@ def test_odd_names_and_pipes(
     answers = [json.loads(line)["classes"] for line in capsys.readouterr().out.splitlines()]
     for answer in answers[1:]:
         assert answer == pytest.approx(answers[0], abs=1e-4)
+    assert run("predict", tiny_trained.path, odd, "--csv") == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith(f"{tmp_path}/a\\udcff.wav,")
+    long = tmp_path / f"{'x' * 245}.wav"
+    long.write_bytes(clips[0].read_bytes())
+    places = [long, tmp_path / "gone.wav", odd]
+    assert run("predict", tiny_trained.path, *places, "--timeline", "--to", tmp_path / "to") == 1
+    out, err = capsys.readouterr()
+    assert "its name is too long for a folder xxx" in err
+    assert "a\\udcff.wav.timeline/timeline.csv" in out and "gone.wav: no such file" in err
+    assert (tmp_path / "to" / f"{odd.name}.timeline" / "timeline.png").is_file()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -141,3 +144,23 @@ def write_encoded(
         for part in (*resampler.resample(frame), *resampler.resample(None)):
             file.mux(stream.encode(part))
         file.mux(stream.encode(None))
+
+
+def make_zip(path: Path, members: dict[str, bytes]) -> Path:
+    """An archive of files by their names."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def make_tar(path: Path, members: dict[str, bytes], **attributes) -> Path:
+    """The same, compressed; all members have the attributes of `TarInfo`."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            for key, value in attributes.items():
+                setattr(info, key, value)
+            archive.addfile(info, io.BytesIO(content))
+    return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,25 +34,30 @@ class Index:
     """A dataset on disk: its class names and its clips in a fixed order.
 
     `published` is how many clips the dataset has where it is published, None where that is open; `notes` are lines for
-    the user, said when the store is there.
+    the user, said when the store is there; `closed` are the folders that cannot be read.
     """
 
     classes: Sequence[str]
     clips: Sequence[ClipFile]
     published: int | None = None
     notes: Sequence[str] = ()
+    closed: Sequence[Path] = ()
 
     def there(self) -> Index:
         """Without the clips whose files are missing."""
-        return replace(self, clips=[clip for clip in self.clips if clip.path.exists()])
+        return replace(self, clips=[clip for clip in self.clips if os.path.exists(clip.path)])
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A file to download and unpack. The sums are as other public loaders state them."""
+    """A file to download and unpack. The sums are as other public loaders state them.
+
+    Of a server that sends far more than `size` bytes, as published, nothing is taken.
+    """
 
     url: str
     md5: str
+    size: int | None = None
 
     @property
     def name(self) -> str:
@@ -61,12 +67,13 @@ class Archive:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a dataset is published, and on what terms."""
+    """Where a dataset is published, and on what terms; an archive of more than `files` files is not unpacked."""
 
     page: str
     licence: str
     archives: Sequence[Archive]
     non_commercial: bool = False
+    files: int = 10_000  # and folders
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
-
 from data_prep.datasets.base import DATASETS, Archive, ClipFile, Dataset, Index, Option, Source
 from data_prep.datasets.finding import SoundFiles, entry, find_folders, require_folder
+from data_prep.datasets.tables import read_table
 from multiview.support.errors import InputError
 
 DEVELOPMENT_FOLDS = range(1, 5)
 DEVELOPMENT_CLIPS, EVALUATION_CLIPS = 1170, 390
 
 
-def _archives(record: int, part: str, sums: dict[str, str]) -> tuple[Archive, ...]:
+def _archives(record: int, part: str, files: dict[str, tuple[str, int]]) -> tuple[Archive, ...]:
     start = f"https://zenodo.org/record/{record}/files/TUT-acoustic-scenes-2016-{part}"
-    return tuple(Archive(f"{start}.{name}.zip", md5) for name, md5 in sums.items())
+    return tuple(Archive(f"{start}.{name}.zip", md5, size) for name, (md5, size) in files.items())
 
 
 SOURCE = Source(
@@ -38,31 +37,32 @@ SOURCE = Source(
             45739,
             "development",
             {
-                "doc": "f94ad46eb36325d9fbce5d60f7fc9926",
-                "meta": "779b33da2ebbf8bde494b3c981827251",
-                "error": "a0d3e0d81b0a36ece87d0f3a9124a386",
-                "audio.1": "e39546e65f2e72517b6335aaf0c8323d",
-                "audio.2": "d36cf3253e2c041f68e937a3fe804807",
-                "audio.3": "0393a9620ab882b1c26d884eccdcffdd",
-                "audio.4": "fb3e4e0cd7ea82120ec07031dee558ce",
-                "audio.5": "a19cf600b33c8f88f6ad607bafd74057",
-                "audio.6": "591aad3219d1155342572cc1f6af5680",
-                "audio.7": "9e6c1897789e6bce13ac69c6caedb7ab",
-                "audio.8": "c4718354f48fcc9dfc7305f6cd8325c8",
+                "doc": ("f94ad46eb36325d9fbce5d60f7fc9926", 69_671),
+                "meta": ("779b33da2ebbf8bde494b3c981827251", 28_815),
+                "error": ("a0d3e0d81b0a36ece87d0f3a9124a386", 1_283),
+                "audio.1": ("e39546e65f2e72517b6335aaf0c8323d", 1_070_981_236),
+                "audio.2": ("d36cf3253e2c041f68e937a3fe804807", 1_067_186_166),
+                "audio.3": ("0393a9620ab882b1c26d884eccdcffdd", 1_073_644_405),
+                "audio.4": ("fb3e4e0cd7ea82120ec07031dee558ce", 1_072_111_347),
+                "audio.5": ("a19cf600b33c8f88f6ad607bafd74057", 1_069_681_513),
+                "audio.6": ("591aad3219d1155342572cc1f6af5680", 1_072_890_150),
+                "audio.7": ("9e6c1897789e6bce13ac69c6caedb7ab", 1_069_265_197),
+                "audio.8": ("c4718354f48fcc9dfc7305f6cd8325c8", 528_461_098),
             },
         ),
         *_archives(
             165995,
             "evaluation",
             {
-                "doc": "ef315bf912d1124050646888cc3ceba2",
-                "meta": "0d5c131fc3f50c682de62e0e648aceba",
-                "audio.1": "7c6c2e54b8a9c4c37a803b81446d16fe",
-                "audio.2": "7930f1dc26707ab3ba9526073af87333",
-                "audio.3": "17187d633d6402aee4b481122a1b28f0",
+                "doc": ("ef315bf912d1124050646888cc3ceba2", 69_217),
+                "meta": ("0d5c131fc3f50c682de62e0e648aceba", 5_962),
+                "audio.1": ("7c6c2e54b8a9c4c37a803b81446d16fe", 1_067_685_684),
+                "audio.2": ("7930f1dc26707ab3ba9526073af87333", 1_068_308_900),
+                "audio.3": ("17187d633d6402aee4b481122a1b28f0", 538_894_804),
             },
         ),
     ),
+    files=500,
 )
 
 
@@ -81,14 +81,10 @@ def _read(table: Path | None) -> list[tuple[str, str]]:
         If it is empty or has other columns.
     """
     assert table  # the folder is found by it
-    try:
-        rows = pd.read_csv(table, sep="\t", header=None, usecols=[0, 1], names=["file", "scene"], dtype=str)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{table}: expected lines of file, tab, scene ({error}); take the official file") from error
-    rows = rows.apply(lambda column: column.str.strip())
-    bad = rows[rows.isna().any(axis=1) | (rows == "").any(axis=1)]
+    rows = read_table(table, "lines of file, tab, scene", "take the official file", ["file", "scene"])
+    bad = rows[(rows == "").any(axis=1)]
     if rows.empty or len(bad):
-        where = f"line {bad.index[0] + 1}" if len(bad) else "no lines"
+        where = f"line {bad.index[0]}" if len(bad) else "no lines"
         raise InputError(f"{table}: expected lines of file, tab, scene, found {where} without; take the official file")
     return list(rows.itertuples(index=False, name=None))
 

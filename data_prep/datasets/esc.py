@@ -11,6 +11,7 @@ import pandas as pd
 
 from data_prep.datasets.base import Archive, ClipFile, Index, Source
 from data_prep.datasets.finding import SoundFiles, entry, find_folders, require_folder
+from data_prep.datasets.tables import read_table, whole_numbers
 from multiview.support.errors import InputError
 
 COLUMNS = ("filename", "fold", "target", "category", "esc10", "src_file")
@@ -18,7 +19,12 @@ SOURCE = Source(
     page="https://github.com/karoldvl/ESC-50",
     licence="Creative Commons BY-NC 3.0: not for commercial use; ESC-10 alone: CC BY 3.0",
     non_commercial=True,
-    archives=(Archive("https://github.com/karoldvl/ESC-50/archive/master.zip", "7771e4b9d86d0945acce719c7a59305a"),),
+    archives=(
+        Archive(
+            "https://github.com/karoldvl/ESC-50/archive/master.zip", "7771e4b9d86d0945acce719c7a59305a", 645_695_005
+        ),
+    ),
+    files=2500,
 )
 
 
@@ -61,14 +67,11 @@ def only(tables: dict[Path, pd.DataFrame], dataset: str) -> tuple[Path, pd.DataF
 
 def in_esc10(rows: pd.DataFrame) -> pd.Series:
     """Which rows are marked as part of ESC-10."""
-    return rows["esc10"].astype(str).str.strip().str.lower() == "true"
+    return rows["esc10"].str.lower() == "true"
 
 
 def _read(table: Path) -> pd.DataFrame:
-    try:
-        rows = pd.read_csv(table, dtype={"src_file": str, "filename": str, "category": str})
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{table} is not a CSV table ({error}); take the official esc50.csv") from error
+    rows = read_table(table, "a CSV table", "take the official esc50.csv")
     missing = [column for column in COLUMNS if column not in rows]
     if missing:
         raise InputError(
@@ -77,11 +80,14 @@ def _read(table: Path) -> pd.DataFrame:
         )
     if rows.empty:
         raise InputError(f"{table} lists no clips; take the official esc50.csv")
-    fold = pd.to_numeric(rows["fold"], "coerce")
-    bad = rows[rows[list(COLUMNS)].isna().any(axis=1) | ~(fold.between(1, 1000) & (fold % 1 == 0))]
+    numbers = {"fold": whole_numbers(rows["fold"], 1, 1000), "target": whole_numbers(rows["target"], 0, 10**6)}
+    bad = rows[(rows[list(COLUMNS)] == "").any(axis=1) | pd.DataFrame(numbers).isna().any(axis=1)]
     if len(bad):
-        raise InputError(f"{table}: row {bad.index[0] + 2} has an empty cell or a fold that is no whole number from 1")
-    return rows
+        raise InputError(
+            f"{table}: line {bad.index[0]} has an empty cell, or a fold that is no whole number from 1, or a target "
+            "that is none from 0; take the official esc50.csv"
+        )
+    return rows.assign(**{name: column.astype(int) for name, column in numbers.items()})
 
 
 def make_index(root: Path, rows: pd.DataFrame, published: int) -> Index:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,27 +29,31 @@ def require_folder(audio: Path | None) -> Path:
     Raises
     ------
     InputError
-        If none was named, or it does not exist.
+        If none was named, it does not exist, or may not be read.
     """
     audio = require_given(audio)
-    if not audio.is_dir():
+    if not os.path.isdir(audio):
         raise InputError(f"expected a folder of sound files, found none at {audio}; check --audio")
+    try:
+        os.listdir(audio)
+    except PermissionError as error:
+        raise InputError(f"expected a folder that may be read, found {audio}, which may not; open it") from error
     return audio
 
 
 def entry(folder: Path, name: str) -> Path | None:
     """The file or folder `name` in `folder`, whatever the case of its letters."""
-    children = _children(folder)
-    return next((child for child in children if child.name == name), None) or next(
-        (child for child in children if child.name.lower() == name.lower()), None
+    inside = children(folder)
+    return next((child for child in inside if child.name == name), None) or next(
+        (child for child in inside if child.name.lower() == name.lower()), None
     )
 
 
-def _children(folder: Path) -> list[Path]:
+def children(folder: Path) -> list[Path]:
     """What is in a folder; nothing if it is none, or closed to us, as `lost+found` of a disk is."""
     try:
         return sorted(folder.iterdir())
-    except (NotADirectoryError, FileNotFoundError, PermissionError):
+    except OSError:
         return []
 
 
@@ -61,8 +66,8 @@ def find_folders(root: Path, accept: Callable[[Path], object]) -> list[Path]:
         level = [
             child
             for folder in level
-            for child in _children(folder)
-            if child.is_dir() and not child.name.startswith(".")
+            for child in children(folder)
+            if os.path.isdir(child) and not child.name.startswith(".")
         ]
     return []
 
@@ -75,7 +80,7 @@ class SoundFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        paths = sound_files(folder) if folder.is_dir() else []
+        paths = sound_files(folder) if os.path.isdir(folder) else []
         self._by_name = {path.name.lower(): path for path in paths}
         self._by_stem = {path.stem.lower(): path for path in paths}
 

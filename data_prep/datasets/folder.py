@@ -8,51 +8,59 @@ that it does not give are drawn once, stratified and with a seed, and stored.
 from __future__ import annotations
 
 import os
-import warnings
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from data_prep.datasets.base import DATASETS, ClipFile, Dataset, Index, Option, seed_option, whole
-from data_prep.datasets.finding import require_folder, stratified_folds
-from multiview.audio import is_hidden, not_used, sort_out
+from data_prep.datasets.finding import children, require_folder, stratified_folds
+from data_prep.datasets.tables import read_table, whole_numbers
+from multiview.audio import is_hidden, not_used, sort_out, walk
 from multiview.support.errors import InputError
-from multiview.support.words import counted, listed
+from multiview.support.words import counted, listed, shown
 
 FOLDS = 5
 DRAWS = 100
+MAX_FOLD = 1000
 SPLITS = ("development", "evaluation")
 
 
-def _sub_folders(root: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Rows of `path` and `label`, which is the sub-folder, of the sounds below `root`; and lines on what is not used.
+def _sub_folders(root: Path) -> tuple[pd.DataFrame, list[str], list[Path]]:
+    """Rows of `path` and `label`, which is the sub-folder, of the sounds below `root`.
 
-    A sub-folder may be a link.
+    With lines on what is not used, and the folders that cannot be read. A sub-folder may be a link.
     """
-    children = sorted(root.iterdir())
-    below = sort_out((path for child in children for path in ([child] if child.is_file() else child.rglob("*"))), root)
+    beside = children(root)
+    walked = [walk(child) if os.path.isdir(child) else ([child], []) for child in beside]
+    below = sort_out(chain(*(files for files, _ in walked)), root, chain(*(closed for _, closed in walked)))
     paths = [path.relative_to(root) for path in below.sounds]
     rows = [(path.as_posix(), path.parts[0]) for path in paths if len(path.parts) > 1]
-    found = sorted({label for _, label in rows})
-    if len(found) < 2:
-        raise InputError(
-            f"expected at least two sub-folders with sound files in {root}, one a class; "
-            f"found {len(found)}; check --audio, or give a table with --csv"
-        )
+    labels = sorted({label for _, label in rows})
     notes = below.unused(root)
     if outside := [path for path in below.sounds if path.parent == root]:
         notes.insert(0, not_used("as in no sub-folder", outside, root))
-    empty = [each.name for each in children if each.is_dir() and not is_hidden(each.name) and each.name not in found]
-    if empty:
+    folders = [each for each in beside if os.path.isdir(each) and each not in below.closed and not is_hidden(each.name)]
+    if empty := [each.name for each in folders if each.name not in labels]:
         notes.insert(0, f"not used, as without a sound: {counted(len(empty), 'sub-folder')}: {listed(empty)}")
-    return pd.DataFrame(rows, columns=["path", "label"]), notes
+    shut = ""
+    if below.closed:
+        names = listed([path.relative_to(root).as_posix() for path in below.closed])
+        shut = f"{counted(len(below.closed), 'folder')} that cannot be read: {names}"
+        notes.insert(0, f"not used: {shut}")
+    if len(labels) < 2:
+        raise InputError(
+            f"expected at least two sub-folders with sound files in {root}, one a class; "
+            f"found {len(labels)}{f', and {shut}' if shut else ''}; check --audio, or give a table with --csv"
+        )
+    return pd.DataFrame(rows, columns=["path", "label"]), notes, below.closed
 
 
 def _beside(csv: Path, root: Path, listed_paths: pd.Series) -> list[str]:
     """What lies beside the clips of a table and is not used."""
     clips = {root / path for path in listed_paths}
-    files = [path for folder in {clip.parent for clip in clips} if folder.is_dir() for path in folder.iterdir()]
+    files = [path for folder in {clip.parent for clip in clips} for path in children(folder)]
     # A path of the table may lead out of the root.
     above = Path(os.path.commonpath([os.path.abspath(path.parent) for path in clips]))
     rest = {Path(os.path.abspath(path)) for path in files} - {Path(os.path.abspath(path)) for path in (*clips, csv)}
@@ -63,68 +71,38 @@ def _beside(csv: Path, root: Path, listed_paths: pd.Series) -> list[str]:
     ]
 
 
-def _cells(csv: Path) -> pd.DataFrame:
-    """The table as text, its columns in lower case and its empty lines gone; the index counts lines from 2."""
-    try:
-        head = csv.open(encoding="utf-8-sig").readline()
-        separator = next((mark for mark in ",;\t" if mark in head), ",")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a line with more cells than the first
-            rows = pd.read_csv(
-                csv,
-                sep=separator,
-                dtype=str,
-                encoding="utf-8-sig",
-                keep_default_na=False,
-                index_col=False,
-                skip_blank_lines=False,
-            )
-    except FileNotFoundError as error:
-        raise InputError(f"expected a table at {csv}, found no file; check --csv") from error
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserWarning) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{csv} is not a CSV table in UTF-8 with as many cells in every line ({reason})") from error
-    rows = rows.rename(columns=lambda name: str(name).strip().lower()).fillna("")
-    if not rows.columns.is_unique:
-        twice = rows.columns[rows.columns.duplicated()][0]
-        raise InputError(f"{csv}: expected every column once, found {twice!r} more than once; rename one")
-    rows = rows.apply(lambda cells: cells.str.strip())
-    rows.index += 2
-    return rows[(rows != "").any(axis=1)]
-
-
 def _table(csv: Path) -> pd.DataFrame:
     """Rows of a user's table, every cell checked."""
-    rows = _cells(csv)
+    rows = read_table(csv, "a CSV table", "save it as one, and check --csv")
     missing = [column for column in ("path", "label") if column not in rows]
     if missing:
         raise InputError(
             f"{csv}: expected a first line with path,label and optionally fold,source,split; "
-            f"found {','.join(rows.columns)}; add {' and '.join(missing)}"
+            f"found {shown(','.join(rows.columns))}; add {' and '.join(missing)}"
         )
-    # One file, one name; spreadsheets write paths of Windows, and whole numbers as 1.0.
+    # One file, one name; spreadsheets write paths of Windows.
     rows["path"] = rows["path"].str.replace("\\", "/").map(os.path.normpath, na_action="ignore")
     if "split" in rows:
         rows["split"] = rows["split"].str.lower()
-    if "fold" in rows:
-        rows["fold"] = rows["fold"].str.replace(r"\.0+$", "", regex=True)
     known = rows.columns.intersection(["path", "label", "source", "split", "fold"])
+    folds = whole_numbers(rows["fold"], 1, MAX_FOLD) if "fold" in rows else pd.Series(1.0, rows.index)
     for number, cells in rows[known].to_dict("index").items():
         empty = [name for name, value in cells.items() if value in ("", ".") and name != "fold"]
         if empty:
             raise InputError(f"{csv}: line {number}: expected a value for {empty[0]}, found none; fill it in")
-        if cells.get("split", SPLITS[0]) not in SPLITS:
+        split = cells.get("split", SPLITS[0])
+        if split not in SPLITS:
             raise InputError(
-                f"{csv}: line {number}: expected split {' or '.join(SPLITS)}, found {cells['split']!r}; mend it"
+                f"{csv}: line {number}: expected split {' or '.join(SPLITS)}, found {shown(split)}; mend it"
             )
-        needs_fold = "fold" in cells and cells.get("split", SPLITS[0]) == SPLITS[0]
-        if needs_fold and not (cells["fold"].isdecimal() and 1 <= int(cells["fold"]) <= 1000):
+        if split == SPLITS[0] and np.isnan(folds[number]):
             raise InputError(
-                f"{csv}: line {number}: expected a fold that is a whole number from 1, found {cells['fold']!r}; mend it"
+                f"{csv}: line {number}: expected a fold that is a whole number from 1 to {MAX_FOLD}, "
+                f"found {shown(cells['fold'])}; mend it"
             )
     if rows["label"].nunique() < 2:
         raise InputError(f"{csv}: expected at least two labels, found {rows['label'].nunique()}; add clips of others")
-    return rows
+    return rows.assign(fold=folds) if "fold" in rows else rows
 
 
 def _draw(rows: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
@@ -198,9 +176,11 @@ def index(audio: Path | None, draw_folds: int | None = None, seed: int | None = 
         If there are fewer than two classes, too few clips for the folds, or a bad cell in the table.
     """
     root = require_folder(csv.parent if csv and audio is None else audio)
-    rows, notes = (_table(csv), []) if csv else _sub_folders(root)
     if csv:
-        notes = _beside(csv, root, rows["path"])
+        rows = _table(csv)
+        notes, closed = _beside(csv, root, rows["path"]), list[Path]()
+    else:
+        rows, notes, closed = _sub_folders(root)
     rows = rows.assign(**{name: rows["path"] for name in ("source",) if name not in rows})
     development = rows.get("split", pd.Series(SPLITS[0], rows.index)) == SPLITS[0]
     if "fold" in rows and (draw_folds is not None or seed is not None):
@@ -227,7 +207,7 @@ def index(audio: Path | None, draw_folds: int | None = None, seed: int | None = 
         )
         for row, fold, inside in zip(rows.itertuples(), numbers, development, strict=True)
     ]
-    return Index(classes, clips, notes=notes)
+    return Index(classes, clips, notes=notes, closed=closed)
 
 
 DATASETS.register(

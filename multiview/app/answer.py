@@ -13,9 +13,8 @@ import numpy as np
 import soundfile
 
 from multiview.app.pictures import COLUMNS, data_address, pictures, time_ticks
-from multiview.audio import AudioError, mono_blocks, to_rate
+from multiview.audio import AudioError, mono_blocks, opened, to_rate
 from multiview.predict.predictor import Prediction, Predictor
-from multiview.predict.sounds import opened_file
 from multiview.predict.timeline import timeline
 from multiview.support.errors import InputError
 from multiview.systems import label
@@ -87,7 +86,7 @@ def complaint(line: str) -> str:
 def _read(path: Path, sample_rate: int) -> np.ndarray:
     """The sound, float32 mono [samples]; nothing beyond the longest that is taken is read, whatever its header says."""
     blocks, read = [], 0
-    with opened_file(path) as file:
+    with opened(path) as file:
         for block in mono_blocks(file):
             blocks.append(block)
             read += len(block)

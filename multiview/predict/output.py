@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -158,5 +159,10 @@ def write_timelines(predictor: Predictor, sounds: Recordings, directory: Path, h
             print(f"{shown}: {place / 'timeline.csv'} {place / 'timeline.png'}", flush=True)
         except AudioError as error:
             _complain(shown, error)
+            failed += 1
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            _complain(shown, AudioError(f"its name is too long for a folder {place.name[:20]}..."))
             failed += 1
     return failed

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from multiview.audio import is_hidden, look_into
+from multiview.audio import look_into
 from multiview.support.errors import InputError
 
 Recordings = Sequence[tuple[str, Path]]  # how the user named it, and where it is
@@ -65,15 +65,8 @@ def _in_folder(folder: Path) -> tuple[list[Path], list[str]]:
 
     What is in it and no sound is in lines for the user.
     """
-    errors: list[OSError] = []
-    for _ in os.walk(folder, onerror=errors.append):
-        pass
-    unreadable = [Path(os.fsdecode(error.filename)) for error in errors]
-    if folder in unreadable:
-        return [folder], []
     inside = look_into(folder)
-    visible = [path for path in unreadable if not any(map(is_hidden, path.relative_to(folder).parts))]
-    return sorted([*inside.sounds, *visible]) or [folder], inside.unused(folder)
+    return sorted([*inside.sounds, *inside.closed]) or [folder], inside.unused(folder)
 
 
 def _is_nameless_pipe(path: str) -> bool:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from multiview.audio import SILENT_DBFS, AudioError, Sound, mono_blocks, opened, stream, to_rate
+from multiview.audio import SILENT_DBFS, Sound, mono_blocks, opened, stream, to_rate
 from multiview.decoders import BLOCK
 
 HELD_SECONDS = 120  # a longer recording is read twice: its length decides where its segments start
@@ -52,7 +49,7 @@ def hear(path: str | Path, sample_rate: int) -> Heard:
         If it cannot be read to its end, or is no file.
     """
     blocks, read, peak = [], 0, 0.0
-    with opened_file(path) as file:
+    with opened(path) as file:
         rate, stated = file.samplerate, stated_seconds(file)
         for block in mono_blocks(file):
             read, peak = read + len(block), max(peak, float(np.abs(block).max()))
@@ -82,47 +79,12 @@ def _silence(peak: float) -> dict[str, str]:
 
 def _from_disk(path: str | Path, sample_rate: int, samples: int) -> Iterator[np.ndarray]:
     """The waveform of a file, so many samples of it: a resampler that streams may round otherwise."""
-    with opened_file(path) as file:
+    with opened(path) as file:
         for piece in stream(file, sample_rate):
             yield piece[:samples]
             samples -= min(samples, len(piece))
     if samples:
         yield np.zeros(samples, np.float32)
-
-
-def opened_file(path: str | Path) -> AbstractContextManager[Sound]:
-    """`multiview.audio.opened` of what is a file and may be read.
-
-    Raises
-    ------
-    AudioError
-        As there; and for folders, pipes, devices, and paths that the system does not take or let be read.
-    """
-    check_place(path)
-    return opened(path)
-
-
-def check_place(path: str | Path) -> None:
-    """Refuse what is no file that may be read, without waiting for it.
-
-    Raises
-    ------
-    AudioError
-        That says why.
-    """
-    try:
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            with os.scandir(path):
-                raise AudioError("a folder without sound files")
-        if not stat.S_ISREG(mode):
-            raise AudioError("a pipe or device and no file; give it as standard input, - < PATH")
-        with open(path, "rb"):
-            return
-    except FileNotFoundError as error:
-        raise AudioError("no such file") from error
-    except (OSError, ValueError) as error:
-        raise AudioError(f"unreadable ({getattr(error, 'strerror', None) or error})") from error
 
 
 def stated_seconds(sound: Sound) -> float | None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from multiview.audio import stream
+from multiview.audio import opened, stream
 from multiview.predict.batches import Part
 from multiview.predict.predictor import Predictor
-from multiview.predict.sounds import opened_file, stated_seconds
+from multiview.predict.sounds import stated_seconds
 from multiview.support.errors import InputError
 from multiview.support.files import replacing
 from multiview.views import BANDS, MEL, RAW, Excerpt, excerpts
@@ -89,7 +89,7 @@ def timeline(predictor: Predictor, recording: Path, directory: Path, hop_seconds
         raise InputError(f"expected --hop of one sample to a day, found {hop_seconds:g} s")
     spectrogram, answers = Strip(BANDS), Strip(len(predictor.classes))
     with (
-        opened_file(recording) as file,
+        opened(recording) as file,
         replacing(directory / "timeline.csv") as temporary,
         temporary.open("w", newline="", encoding="utf-8") as table,
         tqdm(total=stated_seconds(file), unit="s", unit_scale=True, desc=name, disable=None) as bar,
@@ -140,7 +140,7 @@ def draw(path: Path, title: str, predictor: Predictor, spectrogram: Strip, answe
     top, step = float(frames.max()), grid.hop * spectrogram.merged
     levels = {"vmin": top - plots.DYNAMICS_DB, "vmax": top}
     shades = show(above, frames, (grid.window - grid.hop) / 2, step, frequencies=mel_frequencies(rate), **levels)
-    above.set_title(title)
+    above.set_title(title.encode("utf-8", "backslashreplace").decode())  # a name of a file may be no text
     figure.colorbar(shades, ax=above, label="mel, dB", pad=0.01)
     # Around the middle of each segment.
     middle, levels = (RAW.grid(rate).segment - hop) / 2, {"vmin": 0, "vmax": 1}

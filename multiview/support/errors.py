@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -27,6 +28,9 @@ def exit_status(program: str, command: Callable[[], int | None]) -> int:
     int
         0 on success, 1 on failure, 130 when interrupted.
     """
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="backslashreplace")  # names of files may be no text
     try:
         return command() or 0
     except InputError as error:

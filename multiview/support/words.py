@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 
 LISTED = 20  # names in a line, at most
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 100
 
 
 def listed(names: Sequence[object], most: int = LISTED) -> str:
     """Names in a line, and how many more there are."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(str, names[:most])) + rest
+
+
+def shown(found: str) -> str:
+    """What was found in a file, quoted, on one line and not too long."""
+    return _SHORT.repr(found)
 
 
 def counted(number: int, one: str, many: str = "") -> str:
