@@ -47,6 +47,7 @@ class AveragedNetwork:
                 layer.rate = 0.0
             if isinstance(layer, layers.BatchNormalization):
                 layer.momentum = 0.0  # what a batch says replaces what there was
+        self._averaged = network.trainable_variables
         self._in_training = InTraining(network)
 
     def __call__(self, model: BlendedModel) -> BlendedModel:
@@ -58,7 +59,16 @@ class AveragedNetwork:
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales losses
         averages = optimizer._model_variables_moving_average  # Keras has no public way to read them
         if int(keras.ops.convert_to_numpy(optimizer.iterations)):
-            for target, average in zip(self.network.trainable_variables, averages, strict=True):
+            for target, average in zip(self._averaged, averages, strict=True):
                 target.assign(np.array(keras.ops.convert_to_numpy(average)))
+        self._freeze_as(model)
         self._in_training.predict_on_batch(self.segments)
         return self.network
+
+    def _freeze_as(self, model: BlendedModel) -> None:
+        """Leave alone the statistics of layers that are frozen in training, where they are not taken from batches."""
+        pairs = list(zip(self.network._flatten_layers(), model._flatten_layers(), strict=True))
+        if any(ours.trainable != theirs.trainable for ours, theirs in pairs):
+            for ours, theirs in pairs:
+                ours.trainable = theirs.trainable
+            self._in_training.make_predict_function(force=True)

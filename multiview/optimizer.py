@@ -16,6 +16,24 @@ class Adam(keras.optimizers.Adam):
     to trace and to run. TensorFlow has one. Elsewhere the compiler joins them.
     """
 
+    def finalize_variable_values(self, var_list: list) -> None:
+        """Nothing: averages are a network of their own (`multiview.averaging`), and training may go on after `fit`."""
+
+    def stateless_apply(self, optimizer_variables: list, grads: list, trainable_variables: list) -> tuple:
+        """What JAX takes: Keras's, also where only some of the variables are trained now.
+
+        Not the plain one: Keras refuses them. Gradients of the others are 0, and so are their moments so far.
+        """
+        trained = [each.trainable for each in self._trainable_variables]
+        if all(trained):
+            return super().stateless_apply(optimizer_variables, grads, trainable_variables)
+        values, slopes = iter(trainable_variables), iter(grads)
+        every = [(each, next(values), next(slopes)) if now else (each, each.value, ops.zeros_like(each.value))
+                 for each, now in zip(self._trainable_variables, trained, strict=True)]  # fmt: skip
+        _, values, slopes = (list(each) for each in zip(*every, strict=True))
+        updated, optimizer_variables = super().stateless_apply(optimizer_variables, slopes, values)
+        return [each for each, now in zip(updated, trained, strict=True) if now], optimizer_variables
+
     def _backend_update_step(self, grads: list, trainable_variables: list, learning_rate: Any) -> None:
         """All updates of a step, for which the powers are taken once."""
         step = ops.cast(self.iterations + 1, "float32")
