@@ -6,8 +6,8 @@ run in a folder with small sounds of the names that they use. The clients of doc
 
 from __future__ import annotations
 
-import json
 import importlib.util
+import json
 import os
 import re
 import shlex
