@@ -12,6 +12,7 @@ from keras import layers, ops
 from multiview import backbones
 from multiview.backbones import BACKBONES
 from multiview.crnn import DROPOUT
+from multiview.devices import divided, whole
 from multiview.layers import Dropout, StopGradient
 from multiview.systems import find_system
 from multiview.views import geometry
@@ -40,6 +41,10 @@ class BlendedModel(keras.Model):
             trainable=False,
             dtype="float32",
         )
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Probabilities of the branches; of several devices, each computes those of its share of the batch."""
+        return whole(super().call(divided(inputs), training=training, mask=mask))
 
     def weights_by_branch(self) -> dict[str, float]:
         """w(k) by branch, as they are now."""
