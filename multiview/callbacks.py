@@ -95,9 +95,9 @@ class Progress(keras.callbacks.Callback):
     first, which is compiled, does not count.
     """
 
-    def __init__(self, label: str, steps: int, done: int, branch: str) -> None:
+    def __init__(self, label: str, steps: int, done: int, branch: str, shown: bool = True) -> None:
         super().__init__()
-        self.bar = tqdm(total=steps, initial=done, desc=label, unit="step", smoothing=0.05)
+        self.bar = tqdm(total=steps, initial=done, desc=label, unit="step", smoothing=0.05, disable=not shown)
         self.branch, self.done = branch, done
         self._began: float | None = None  # when the first step was over
         self._timed = False
@@ -107,7 +107,7 @@ class Progress(keras.callbacks.Callback):
         if evaluation.evaluation:
             self.bar.set_postfix(val_accuracy=f"{evaluation.accuracy[self.branch]:.3f}")
         steps = self.bar.n - self.done - 1
-        if self._began is not None and steps > 0 and not self._timed:
+        if self._began is not None and steps > 0 and not self._timed and not self.bar.disable:
             self._timed = True
             seconds = (time.monotonic() - self._began) / steps * (self.bar.total - self.bar.n)
             self.bar.write(f"{self.bar.desc}: about {spoken(seconds)} to go", file=sys.stderr)

@@ -48,6 +48,13 @@ def _train_options(command: Parser) -> None:
     command.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run directory")
     options.add_training_options(command)
     options.add_blending_option(command)
+    add = command.add_argument
+    add(
+        "--devices", type=int, default=1, metavar="N",
+        help="devices that share each batch of this one network, of each worker (1); needs KERAS_BACKEND=jax",
+    )  # fmt: skip
+    add("--workers", type=options.names, metavar="LIST", help="host:port of each process that shares it, or TF_CONFIG")
+    add("--worker", type=int, metavar="INDEX", help="which of them this is; 0 writes the run")
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -60,15 +67,20 @@ def _train(args: argparse.Namespace) -> None:
     import_keras()
     from multiview.blending import DivergedError
     from multiview.experiment.evaluate import evaluate
+    from multiview.experiment.placement import Placement
     from multiview.experiment.train import train
 
+    placement = Placement.of(args.devices, args.workers, args.worker, os.environ)
     try:
-        run = train(store, settings, args.run)
+        run = train(store, settings, args.run, placement)
     except DivergedError as error:
         raise InputError(
             f"training stopped: {error}; the last good state is kept in {args.run}, "
             "a lower --learning-rate in another --run may help"
         ) from error
+    if placement.index:
+        print(f"{placement.name(placement.index)} is done; the run is that of {placement.name(0)}")
+        return
     if settings.fold == EVERY_CLIP:
         print(f"{args.run}: trained on all clips, none is left to test on; the runs of folds say how well it may do")
         return

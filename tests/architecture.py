@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("multiview.decoders", "multiview.audio", "multiview.segments", "multiview.store", "multiview.splits",
      "multiview.systems", "multiview.history", "multiview.blending", "multiview.augment", "multiview.backbones",
      "multiview.settings", "multiview.options", "multiview.layers", "multiview.checkpointing", "multiview.recurrence",
-     "multiview.crnn", "multiview.optimizer", "multiview.starters", "multiview.origin"),
+     "multiview.crnn", "multiview.optimizer", "multiview.devices", "multiview.starters", "multiview.origin"),
     ("multiview.networks", "multiview.transfer", "multiview.averaging", "multiview.evaluation", "multiview.calibration",
      "multiview.guessing", "multiview.callbacks", "multiview.training"),
     ("multiview.experiment",),

@@ -136,3 +136,10 @@ class Recorder:
             "checkpoint_seconds": self.checkpoint_seconds,
         }
         self.checkpoint.write(model, self.kept.variables, record)
+
+
+class Follower(Recorder):
+    """Of a worker whose checkpoints are another one's."""
+
+    def write_checkpoint(self, model: BlendedModel) -> None:
+        """Nothing."""

@@ -11,11 +11,11 @@ import resource
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,8 @@ def _now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Those of Python and the packages that numbers depend on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
@@ -50,7 +51,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """Commit of the code, with a + if it was changed since; None outside a checkout."""
     git = ("git", "-C", str(Path(__file__).parent))
     try:
@@ -68,7 +69,8 @@ def _commit() -> str | None:
     return commit + ("+" if changed else "")
 
 
-def _machine() -> dict:
+def _machine(shared_by: Sequence[Any]) -> dict:
+    """This machine; with the devices that share the network, where several do."""
     import keras
 
     processor = platform.processor() or platform.machine()
@@ -80,6 +82,7 @@ def _machine() -> dict:
         "cores": os.cpu_count(),
         "devices": [str(device) for device in keras.distribution.list_devices()],
         "backend": keras.backend.backend(),
+        **({"shared_by": [f"worker {one.process_index} {one}" for one in shared_by]} if shared_by else {}),
     }
 
 
@@ -263,10 +266,10 @@ class Run:
             return "failed"
         return "interrupted" if self.record.is_file() else "to do"
 
-    def begin(self, store: Store, settings: Settings) -> bool:
+    def begin(self, store: Store, settings: Settings, devices: Sequence[Any] = ()) -> bool:
         """Write `run.json`, or check that the run that is there is this one; True if it is trained.
 
-        A run that failed before its first evaluation is as good as none.
+        A run that failed before its first evaluation is as good as none. `devices` are those that share the network.
 
         Raises
         ------
@@ -291,9 +294,9 @@ class Run:
                 **wanted,
                 "status": "running",
                 "started": _now(),
-                "commit": _commit(),
-                "software": _versions(),
-                "machine": _machine(),
+                "commit": commit(),
+                "software": versions(),
+                "machine": _machine(devices),
             },
         )
         return False

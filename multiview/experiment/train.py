@@ -16,8 +16,10 @@ from multiview.callbacks import AdaptiveBlending, Progress
 from multiview.evaluation import Monitor
 from multiview.experiment.initial import Initial, start
 from multiview.experiment.outlook import Outlook
-from multiview.experiment.recorder import Recorder
+from multiview.experiment.placement import Placement, Team, joined
+from multiview.experiment.recorder import Follower, Recorder
 from multiview.experiment.run import STARTED_FROM, Run
+from multiview.networks import BlendedModel
 from multiview.settings import Settings
 from multiview.splits import Split, make_split
 from multiview.store import Store
@@ -26,53 +28,71 @@ from multiview.support.files import replacing
 from multiview.training import TrainingSegments, averaged_network, compile_network, fit, make_network
 
 
-def train(store: Store, settings: Settings, path: str | Path) -> Run:
+def train(store: Store, settings: Settings, path: str | Path, placement: Placement = Placement()) -> Run:
     """Train one system on one fold, or on every clip, in the run directory `path`, or continue what is there.
 
-    Leaves `run.json`, `history.csv` and `model.keras`. A finished run is left as it is.
+    Leaves `run.json`, `history.csv` and `model.keras`. A finished run is left as it is. Of several workers the first
+    leaves them; the others do the same steps, and return when these are done.
 
     Raises
     ------
     InputError
-        If the store has no such fold, the directory holds another run or is in use, or what the run shall start from
-        does not fit.
+        If the store has no such fold, the directory holds another run or is in use, what the run shall start from
+        does not fit, or there are no such devices or workers.
     DivergedError
         If a loss is no longer finite, or has exploded; the last good checkpoint stays.
     """
-    run, split = Run(path), make_split(store, settings.fold, settings.seed)
-    data = TrainingSegments(store, split.train, settings)
-    if not data.intervals:
-        raise InputError(
-            f"expected --evaluation-interval of at most the {settings.epochs * data.steps_per_epoch} steps "
-            f"of training, found {data.interval}"
-        )
-    initial = Initial.of(settings, store, split)
-    policy = keras.config.dtype_policy()
-    with run.locked():
-        if run.begin(store, settings):
-            print(f"{path} is trained already")
-            return run
-        try:
-            keras.config.set_dtype_policy(settings.dtype_policy)
-            _fit(store, settings, split, data, run, initial)
-        except Exception as error:
-            with contextlib.suppress(OSError):  # a full disk
-                run.update(status="failed", reason=" ".join(str(error).split()) or type(error).__name__)
-            raise
-        except KeyboardInterrupt:
-            run.update(status="interrupted")
-            raise
-        finally:
-            keras.config.set_dtype_policy(policy)
+    placement.check(settings.batch_size)
+    with joined(placement, store, settings) as team:
+        run, split = team.run(path), make_split(store, settings.fold, settings.seed)
+        data = TrainingSegments(store, split.train, settings)
+        if not data.intervals:
+            raise InputError(
+                f"expected --evaluation-interval of at most the {settings.epochs * data.steps_per_epoch} steps "
+                f"of training, found {data.interval}"
+            )
+        initial = Initial.of(settings, store, split)
+        policy = keras.config.dtype_policy()
+        with run.locked():
+            if team.share(run.begin(store, settings, team.devices), run.checkpoint):
+                print(f"{path} is trained already")
+                return run
+            try:
+                keras.config.set_dtype_policy(settings.dtype_policy)
+                with team.scope():
+                    recorder = _fit(store, settings, split, data, run, initial, team)
+                team.part()
+                if team.first:
+                    _keep(store, settings, split, run, initial, recorder)
+            except Exception as error:
+                team.settle()
+                with contextlib.suppress(OSError):  # a full disk
+                    run.update(status="failed", reason=" ".join(str(error).split()) or type(error).__name__)
+                raise
+            except KeyboardInterrupt:
+                run.update(status="interrupted")
+                raise
+            finally:
+                keras.config.set_dtype_policy(policy)
     return run
 
 
+def _build(store: Store, settings: Settings, split: Split, initial: Initial | None) -> BlendedModel:
+    return make_network(store, settings, split, initial.statistics() if initial else None)
+
+
 def _fit(
-    store: Store, settings: Settings, split: Split, data: TrainingSegments, run: Run, initial: Initial | None
-) -> None:
-    """Build, fit and save the kept model."""
+    store: Store,
+    settings: Settings,
+    split: Split,
+    data: TrainingSegments,
+    run: Run,
+    initial: Initial | None,
+    team: Team,
+) -> Recorder:
+    """Build and fit; what was recorded has the kept model."""
     system = settings.resolve()
-    build = functools.partial(make_network, store, settings, split, initial.statistics() if initial else None)
+    build = functools.partial(_build, store, settings, split, initial)
     keras.utils.set_random_seed(1000 * settings.seed + settings.fold)
     model = build()
     started = start(model, settings, initial)
@@ -80,12 +100,15 @@ def _fit(
         run.update(**{STARTED_FROM: initial.record()})
     compile_network(model, settings, data.steps_per_epoch)
 
-    recorder = Recorder(run, system, settings.keep, settings.window)
+    recorder = (Recorder if team.first else Follower)(run, system, settings.keep, settings.window)
     recorder.resume(model)
     rule = BLENDINGS[settings.blending].rule(system.branches, settings.window)
     label = f"{store.dataset} {settings.system} {f'fold {settings.fold}' if settings.fold else 'all clips'}"
-    print(*Outlook.of(label, store, settings, split).lines(), sep="\n", file=sys.stderr, flush=True)
-    progress = Progress(label, data.intervals * data.interval, recorder.done * data.interval, system.scored)
+    if team.first:
+        print(*Outlook.of(label, store, settings, split).lines(), sep="\n", file=sys.stderr, flush=True)
+    progress = Progress(
+        label, data.intervals * data.interval, recorder.done * data.interval, system.scored, shown=team.first
+    )
     blending = AdaptiveBlending(
         Monitor(store, split, settings.batch_size),
         rule,
@@ -96,8 +119,14 @@ def _fit(
     )
     blending.replay(recorder.evaluations)
     fit(model, data, [blending, progress], recorder.done, started if settings.freeze_epochs else ())
+    return recorder
 
-    kept = build()
+
+def _keep(
+    store: Store, settings: Settings, split: Split, run: Run, initial: Initial | None, recorder: Recorder
+) -> None:
+    """Save the kept model."""
+    kept = _build(store, settings, split, initial)
     for variable, value in zip(kept.variables, recorder.kept.variables, strict=True):
         variable.assign(value)
     run.update(

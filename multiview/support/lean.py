@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -40,3 +42,26 @@ def import_keras() -> None:
     """
     with quiet(), without("sklearn", "pandas"):
         import keras  # noqa: F401
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """What Python writes to standard error reaches it, what compiled libraries write does not."""
+    before, saved, nowhere = sys.stderr, os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    with open(saved, "w", buffering=1, errors="backslashreplace") as sys.stderr:
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            sys.stderr = before
+
+
+def slow_abort() -> None:
+    """Where a library aborts the process, let it wait some seconds for who ends it in a better way."""
+    c = ctypes.CDLL(None)
+    c.signal.argtypes, c.signal.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
+    # A handler gets the number of its signal, 6, which `sleep` takes for seconds.
+    c.signal(signal.SIGABRT, ctypes.cast(c.sleep, ctypes.c_void_p))
