@@ -91,13 +91,16 @@ class Placement:
             return
         if (backend := keras.backend.backend()) != "jax":
             raise InputError(
-                f"expected KERAS_BACKEND=jax for one network on {self.count} devices, found {backend}; say so, or train "
+                f"expected KERAS_BACKEND=jax for one network on {self.count} devices, found {backend}; set it, or train "
                 "one run a device with multiview grid --jobs"
             )
         if batch_size % self.count:
             raise InputError(
                 f"expected a --batch-size that {self.count} devices can divide, found {batch_size}; take fewer devices"
             )
+
+
+ALONE = Placement()
 
 
 def _parts(address: str) -> tuple[str, str, str]:
@@ -313,8 +316,8 @@ def _wait_for_others(placement: Placement, mine: dict) -> tuple[dict[int, socket
                     line, _ = listening.accept()
                 except TimeoutError as error:
                     raise InputError(
-                        f"expected {', '.join(map(placement.name, missing))} within {ANSWER_SECONDS} s, found no answer; "
-                        "start the same command there with its --worker"
+                        f"expected {', '.join(map(placement.name, missing))} within {ANSWER_SECONDS} s, found no "
+                        "answer; start the same command there with its --worker"
                     ) from error
                 _greet(line, placement, mine, lines)
             # Free now; JAX takes no socket that is open.
@@ -369,8 +372,8 @@ def _call_first(placement: Placement, mine: dict) -> tuple[dict[int, socket.sock
         except OSError as error:
             if time.monotonic() + 1 > deadline:
                 raise InputError(
-                    f"expected {placement.name(0)} within {ANSWER_SECONDS} s, found no answer ({error}); start the same "
-                    "command there with --worker 0"
+                    f"expected {placement.name(0)} within {ANSWER_SECONDS} s, found no answer ({error}); start the "
+                    "same command there with --worker 0"
                 ) from error
             time.sleep(0.5)
     try:

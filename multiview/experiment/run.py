@@ -70,7 +70,7 @@ def commit() -> str | None:
 
 
 def _machine(shared_by: Sequence[Any]) -> dict:
-    """This machine; with the devices that share the network, where several do."""
+    """The computer, and the devices that share the network where several do."""
     import keras
 
     processor = platform.processor() or platform.machine()

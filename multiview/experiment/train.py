@@ -16,7 +16,7 @@ from multiview.callbacks import AdaptiveBlending, Progress
 from multiview.evaluation import Monitor
 from multiview.experiment.initial import Initial, start
 from multiview.experiment.outlook import Outlook
-from multiview.experiment.placement import Placement, Team, joined
+from multiview.experiment.placement import ALONE, Placement, Team, joined
 from multiview.experiment.recorder import Follower, Recorder
 from multiview.experiment.run import STARTED_FROM, Run
 from multiview.networks import BlendedModel
@@ -28,7 +28,7 @@ from multiview.support.files import replacing
 from multiview.training import TrainingSegments, averaged_network, compile_network, fit, make_network
 
 
-def train(store: Store, settings: Settings, path: str | Path, placement: Placement = Placement()) -> Run:
+def train(store: Store, settings: Settings, path: str | Path, placement: Placement = ALONE) -> Run:
     """Train one system on one fold, or on every clip, in the run directory `path`, or continue what is there.
 
     Leaves `run.json`, `history.csv` and `model.keras`. A finished run is left as it is. Of several workers the first
