@@ -15,8 +15,8 @@ import pytest
 
 # Read when Keras is first imported, here and in the processes that tests start.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# JAX takes longer to compile these tiny networks than to train them.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# JAX takes longer to compile these tiny networks than to train them; some tests put one on several devices.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=5")
 
 import filelock
 

@@ -91,8 +91,8 @@ class Placement:
             return
         if (backend := keras.backend.backend()) != "jax":
             raise InputError(
-                f"expected KERAS_BACKEND=jax for one network on {self.count} devices, found {backend}; set it, or train "
-                "one run a device with multiview grid --jobs"
+                f"expected KERAS_BACKEND=jax for one network on {self.count} devices, found {backend}; set it, or "
+                "train one run a device with multiview grid --jobs"
             )
         if batch_size % self.count:
             raise InputError(
