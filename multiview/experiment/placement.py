@@ -115,6 +115,7 @@ class Team:
         self.first = placement.index == 0
         self._scratch = None if self.first else Path(tempfile.mkdtemp(prefix="multiview-worker-"))
         self._over = threading.Event()
+        self._watching = threading.Thread(target=self._watch, daemon=True)
 
     @property
     def devices(self) -> list[Any]:
@@ -159,7 +160,7 @@ class Team:
             if content:
                 with replacing(checkpoint) as temporary:
                     temporary.write_bytes(content)
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._watching.start()
         return finished
 
     def settle(self) -> None:
@@ -184,8 +185,11 @@ class Team:
         self._over.set()
         for line in self.lines.values():
             with contextlib.suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
-                line.close()
+                line.shutdown(socket.SHUT_RDWR)  # which wakes the watch
+        if self._watching.is_alive():
+            self._watching.join()
+        for line in self.lines.values():
+            line.close()
         if self._scratch:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -209,17 +213,16 @@ class Team:
                     heard[index] = time.monotonic()
                 if b"q" in signs:
                     del heard[index]
-                elif not signs or time.monotonic() - heard[index] > SILENCE_SECONDS:
+                elif not self._over.is_set() and (not signs or time.monotonic() - heard[index] > SILENCE_SECONDS):
                     self._lost(index)
 
     def _lost(self, index: int) -> None:
         """End the process, whose main thread may wait for the other one in a library."""
-        if not self._over.is_set():
-            tqdm.write(f"multiview: error: {self.placement.name(index)} has stopped; {AGAIN}", file=sys.stderr)
-            sys.stderr.flush()
-            if self._scratch:
-                shutil.rmtree(self._scratch, ignore_errors=True)
-            os._exit(1)
+        tqdm.write(f"multiview: error: {self.placement.name(index)} has stopped; {AGAIN}", file=sys.stderr)
+        sys.stderr.flush()
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        os._exit(1)
 
 
 @contextlib.contextmanager
