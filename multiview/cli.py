@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -136,10 +135,9 @@ def _evaluate_options(command: Parser) -> None:
 
 
 def _print_metrics(run: Run) -> None:
-    from multiview.experiment.predictions import Predictions
     from multiview.guessing import Guessing, Share
 
-    metrics, tested = json.loads(run.metrics.read_text()), Predictions.read(run.predictions)
+    metrics, tested = run.read_metrics(), run.read_predictions()
     scores = ", ".join(f"{name} {100 * value:.2f} %" for name, value in metrics["accuracy"].items())
     print(f"{run.path}: {metrics['clips']} test clips of fold {metrics['fold']}: {scores}")
     guessing = Guessing.of(tested.labels, len(tested.classes))

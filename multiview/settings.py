@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 
-from multiview import augment, backbones, blending
+from multiview import augment, backbones, blending, origin
 from multiview.origin import Origin
 from multiview.splits import make_split
 from multiview.store import Store
+from multiview.support import records
 from multiview.support.errors import InputError
 from multiview.support.registry import Registry
 from multiview.systems import System, chosen_views, find_system
+from multiview.views import SAMPLE_RATES
 
 DECAY = 0.8  # of the learning rate ...
 MILESTONES = (0.1, 0.2, 0.3)  # ... after these shares of the epochs (Sec. 3.1.3)
@@ -217,6 +219,38 @@ class Settings:
             "backbone": sorted(set(backbones.choose(self.backbone, views).values())),
             "augmentation": [each.name for each in augment.choose(self.augmentations)],
         }
+
+
+def _record() -> records.Check:
+    """What a recorded field has to be, by its annotation; those without a default have always been recorded."""
+    kinds = {
+        "float": records.number(),
+        "int": records.whole(high=2**31 - 1),
+        "str": records.word,
+        "bool": records.flag,
+        "Origin": origin.RECORD,
+    }
+    known = {
+        **dict.fromkeys(("epochs", "batch_size", "window", "evaluation_epochs"), records.whole(1, 2**31 - 1)),
+        "sample_rate": records.one_of(SAMPLE_RATES),
+        "seed": records.whole(high=MAX_SEED - 1),
+        "keep": records.one_of(KEEP),
+        "schedule": records.one_of(SCHEDULES),
+        "precision": records.one_of(PRECISIONS),
+    }
+    checks = {}
+    for field in fields(Settings):
+        kind, _, null = str(field.type).partition(" | ")
+        check = known.get(field.name, kinds[kind])
+        checks[field.name] = records.maybe(check) if null else check
+    younger = {field.name for field in fields(Settings) if field.default is not MISSING}
+    return records.fields(
+        {name: check for name, check in checks.items() if name not in younger},
+        {name: check for name, check in checks.items() if name in younger},
+    )
+
+
+RECORD = _record()
 
 
 def complete(recorded: dict) -> dict:

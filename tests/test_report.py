@@ -30,7 +30,7 @@ from multiview.report.tables import runs_section, table_3
 from multiview.support import registry
 from multiview.systems import table_rows
 from multiview.views import MEL, VIEWS, paper_views
-from tests.helpers.results import HALF, RIGHT, WRONG, write_multiview, write_run, write_runs
+from tests.helpers.results import HALF, RIGHT, WRONG, record, write_multiview, write_run, write_runs
 
 
 @pytest.fixture
@@ -343,7 +343,7 @@ def test_report_is_one_page_that_needs_no_network(tmp_path: Path) -> None:
     failed = tmp_path / "raw" / "fold3"
     failed.mkdir()
     (failed / "run.json").write_text(
-        json.dumps({"settings": {}, "store": {}, "status": "failed", "reason": "the loss of <raw> is nan"})
+        json.dumps({**record(system="raw"), "status": "failed", "reason": "the loss of <raw> is nan"})
     )
     (tmp_path / "cqt" / "fold4").mkdir()
     (tmp_path / "cqt" / "fold4" / "run.json").write_text("{")

@@ -27,11 +27,16 @@ def evaluate(run: Run) -> dict:
     Raises
     ------
     InputError
-        If it was trained on every clip.
+        If it was trained on every clip, or is in use.
     """
-    system, settings = run.system(), run.settings()
-    if settings["fold"] == EVERY_CLIP:
+    if run.settings()["fold"] == EVERY_CLIP:
         raise InputError(f"{run.path} was trained on all clips, none is left to test on; test a run of a fold")
+    with run.locked():
+        return _evaluate(run)
+
+
+def _evaluate(run: Run) -> dict:
+    system, settings = run.system(), run.settings()
     store, model = run.store(), run.load_model()
     split = make_split(store, settings["fold"], settings["seed"])
     if run.calibration() is None:

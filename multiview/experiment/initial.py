@@ -6,7 +6,8 @@ import sys
 from dataclasses import dataclass
 
 from multiview.backbones import able
-from multiview.experiment.run import HEARD, STARTED_FROM, Run
+from multiview.experiment.run import Run
+from multiview.experiment.schema import HEARD, STARTED_FROM
 from multiview.networks import BlendedModel
 from multiview.settings import Settings
 from multiview.splits import Split, make_split

@@ -17,7 +17,8 @@ from multiview.evaluation import Monitor
 from multiview.experiment.initial import Initial, start
 from multiview.experiment.outlook import Outlook
 from multiview.experiment.recorder import Recorder
-from multiview.experiment.run import STARTED_FROM, Run
+from multiview.experiment.run import Run
+from multiview.experiment.schema import STARTED_FROM
 from multiview.settings import Settings
 from multiview.splits import Split, make_split
 from multiview.store import Store

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from multiview import calibration
 from multiview.calibration import Calibration
 from multiview.experiment.run import Run
 from multiview.predict import light
@@ -13,15 +14,32 @@ from multiview.predict.predictor import Predictor
 from multiview.starters import located
 from multiview.support import plugins
 from multiview.support.errors import InputError
-from multiview.support.files import read_json
 from multiview.support.lean import quiet
+from multiview.support.records import fields, listed, mapping, maybe, number, one_of, read_record, word
 from multiview.systems import find_system
-from multiview.views import paper_views
+from multiview.views import SAMPLE_RATES, paper_views
 
 if TYPE_CHECKING:
     from multiview.networks import BlendedModel
 
 VIEWS_SIGNATURE = "views"  # of exports: takes views of segments, gives branches
+_NAMES = listed(word, once=True)
+RECORD = fields(
+    {
+        "system": word,
+        "classes": listed(word, least=1, once=True),
+        "sample_rate": one_of(SAMPLE_RATES),
+        "weights": mapping(number(0, 1)),
+    },
+    {
+        "views": _NAMES,
+        "store_views": _NAMES,
+        "plugins": mapping(mapping(_NAMES)),
+        "calibration": maybe(calibration.RECORD),
+        "largest_difference": number(),
+        "without_graph": _NAMES,
+    },
+)  # `export.json`
 
 
 def load(path: str | Path, calibrated: bool = True) -> Predictor:
@@ -117,10 +135,7 @@ class Export:
         InputError
             If it is missing or damaged.
         """
-        try:
-            return dict(read_json(self.record))
-        except (OSError, ValueError, TypeError) as error:
-            raise self._damaged(error) from error
+        return read_record(self.record, RECORD, "export the run again")
 
     def load(self) -> Predictor:
         """The network of the export, ready for sounds of any rate and format.
@@ -133,7 +148,10 @@ class Export:
         record = self.read()
         plugins.require(self.path, record.get("plugins"))
         try:
-            system = find_system(record["system"], record.get("views"))
+            system, temperatures = find_system(record["system"], record.get("views")), record.get("calibration")
+            for name, found in (("weights", record["weights"]), ("calibration", (temperatures or {}).get("branches"))):
+                if found is not None and set(found) != set(system.branches):
+                    raise ValueError(f"expected {name} of {', '.join(system.branches)}, found others")
             return Predictor(
                 _network(self.path, system.branches),
                 record["classes"],
@@ -142,7 +160,7 @@ class Export:
                 record["weights"],
                 # Exports made before do not have it, and were of the paper's views.
                 record.get("store_views", ()),
-                Calibration.of_record(record.get("calibration")),
+                Calibration.of_record(temperatures),
             )
         except Exception as error:  # of any kind, where files are damaged
             raise self._damaged(error) from error
