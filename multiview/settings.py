@@ -206,10 +206,6 @@ class Settings:
         """The system with its views and branches."""
         return find_system(self.system, self.views.split(",") if self.views else None)
 
-    def origins(self) -> dict[str, Origin | None]:
-        """Where weights come from, by field."""
-        return {name: getattr(self, name) for name in ORIGINS}
-
     def names(self) -> dict[str, list[str]]:
         """What the run takes from each registry, by kind."""
         views = self.resolve().views

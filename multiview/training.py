@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from multiview.augment import Batch, augmented, choose
-from multiview.averaging import STATISTICS_SEGMENTS, AveragedNetwork
+from multiview.averaging import STATISTICS_SEGMENTS, AveragedNetwork, averages_of, copy
 from multiview.networks import BlendedModel, build_network
 from multiview.optimizer import Adam
 from multiview.segments import MONITOR_SEGMENTS, Segments, cut, random_starts, test_segments
@@ -182,6 +182,9 @@ def fit(
         if first < last:
             if frozen:
                 freeze(model, frozen, last == thawed)
+                for variable, average in averages_of(model):
+                    if not variable.trainable:  # which the optimizer leaves alone
+                        copy(average, variable)
                 model.compile(optimizer=model.optimizer)  # goes on with its state
             # Batches come in the order of the steps: the epochs are shuffled in `data`.
             model.fit(

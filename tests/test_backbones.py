@@ -88,7 +88,9 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path, monkeypatch: pytest
         include_top=False, alpha=0.75, weights=None, input_shape=(75, 64, 3), pooling="avg", include_preprocessing=False
     )
     narrow.save_weights(tmp_path / "narrow.weights.h5")
-    with pytest.raises(InputError, match=r"weights of MobileNetV3Small .* found others \(<Conv2D name=.* shape.*; name the file"):
+    with pytest.raises(
+        InputError, match=r"of MobileNetV3Small .* found others \(<Conv2D name=.* shape.*; name the file"
+    ):
         load(model, "mel", str(tmp_path / "narrow.weights.h5"))
     (tmp_path / "junk.h5").write_bytes(b"junk")
     with pytest.raises(InputError, match="expected weights of MobileNetV3Small"):

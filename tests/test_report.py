@@ -148,6 +148,9 @@ def write_many_classes(path: Path, system: str = "mel", classes: int = 50) -> No
     Predictions([f"{n}.wav" for n in range(len(labels))], labels, names, probabilities, {system: 1.0}).write(
         path / "predictions.h5"
     )
+    content = json.loads((path / "run.json").read_text())
+    content["store"]["classes"] = names
+    (path / "run.json").write_text(json.dumps(content))
 
 
 def test_fifty_classes_are_readable_on_the_page(tmp_path: Path) -> None:

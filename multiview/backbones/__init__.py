@@ -12,19 +12,17 @@ from typing import Any
 from multiview.backbones.base import BACKBONES, DEFAULT, Backbone, able, choose, parts
 
 
-def _crnns(inputs: Mapping[str, Any], sample_rate: int, wide: Callable[[int], int], **how: bool) -> dict[str, Any]:
-    from multiview.crnn import crnns
+def _register_crnn(name: str, text: str, separable: bool) -> None:
+    def crnns(checkpointing: bool, inputs: Mapping[str, Any], sample_rate: int, wide: Callable[[int], int]) -> dict:
+        from multiview.crnn import crnns
 
-    return crnns(inputs, sample_rate, wide, **how)
+        return crnns(inputs, sample_rate, wide, checkpointing, separable)
 
+    def build(x: Any, view: str, sample_rate: int, wide: Callable[[int], int]) -> Any:
+        return crnns(False, {view: x}, sample_rate, wide)[view]
 
-def _one(x: Any, view: str, sample_rate: int, wide: Callable[[int], int], **how: bool) -> Any:
-    return _crnns({view: x}, sample_rate, wide, **how)[view]
-
-
-def _register_crnn(name: str, text: str, **how: bool) -> None:
-    together, checkpointed = (functools.partial(_crnns, **how, checkpointing=each) for each in (False, True))
-    BACKBONES.register(Backbone(name, text, functools.partial(_one, **how), together, checkpointed))
+    together, checkpointed = (functools.partial(crnns, each) for each in (False, True))
+    BACKBONES.register(Backbone(name, text, build, together, checkpointed))
 
 
 def _strided(x: Any, view: str, sample_rate: int, wide: Callable[[int], int]) -> Any:
@@ -33,9 +31,7 @@ def _strided(x: Any, view: str, sample_rate: int, wide: Callable[[int], int]) ->
     return strided(x, view, sample_rate, wide)
 
 
-def _image_network(application: str) -> dict[str, Callable]:
-    """Builder and loader of a network of `keras.applications`."""
-
+def _register_image_network(name: str, text: str, application: str) -> None:
     def build(x: Any, view: str, *_: Any) -> Any:
         from multiview.backbones.images import image_network
 
@@ -46,18 +42,15 @@ def _image_network(application: str) -> dict[str, Callable]:
 
         load_weights(application, model, view, weights)
 
-    return {"build": build, "pretrained": pretrained}
+    text = f"{text} on spectrograms, full width in any preset"
+    BACKBONES.register(Backbone(name, text, build, waveforms=False, pretrained=pretrained))
 
 
-_register_crnn(DEFAULT, "the paper's CRNN, Tables 1 and 2")
+_register_crnn(DEFAULT, "the paper's CRNN, Tables 1 and 2", separable=False)
 _register_crnn("separable", "the same with depthwise separable convolutions, a quarter of the work", separable=True)
 BACKBONES.register(Backbone("strided", "1-D convolutions with strides alone, for raw", _strided, images=False))
-for _name, _text, _application in (
-    ("mobilenet", "MobileNetV3 small", "MobileNetV3Small"),
-    ("efficientnet", "EfficientNetV2 B0", "EfficientNetV2B0"),
-    ("resnet", "ResNet-50 V2", "ResNet50V2"),
-):
-    _text = f"{_text} on spectrograms, full width in any preset"
-    BACKBONES.register(Backbone(_name, _text, **_image_network(_application), waveforms=False))
+_register_image_network("mobilenet", "MobileNetV3 small", "MobileNetV3Small")
+_register_image_network("efficientnet", "EfficientNetV2 B0", "EfficientNetV2B0")
+_register_image_network("resnet", "ResNet-50 V2", "ResNet50V2")
 
 __all__ = ["BACKBONES", "DEFAULT", "Backbone", "able", "choose", "parts"]

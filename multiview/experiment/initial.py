@@ -91,7 +91,7 @@ def start(model: BlendedModel, settings: Settings, initial: Initial | None) -> l
 def _heard(run: Run, store: Store, split: Split) -> list[str]:
     """Test clips that the run, or one that it started from, was trained on; as far as that can be told here."""
     heard: set[str] = set()
-    link = run.read()
+    link: dict | None = run.read()
     while link:
         heard.update(link.get(HEARD) or ())
         if link["store"]["fingerprint"] == store.fingerprint:

@@ -234,9 +234,9 @@ class Run:
 
     def _wanted(self, store: Store, settings: Settings) -> dict:
         """What `run.json` says of a run of `settings` on `store`."""
-        origins = {name: each and each.relative_to(self.path) for name, each in settings.origins().items()}
+        init, pretrained = (each and each.relative_to(self.path) for each in (settings.init, settings.pretrained))
         return {
-            "settings": asdict(replace(settings, **origins)),
+            "settings": asdict(replace(settings, init=init, pretrained=pretrained)),
             "store": {
                 "path": store.relative_to(self.path),
                 "dataset": store.dataset,
@@ -300,6 +300,8 @@ class Run:
     def begin(self, store: Store, settings: Settings) -> bool:
         """Write `run.json`, or check that the run that is there is this one; True if it is trained.
 
+        A run that failed before its first evaluation is as good as none.
+
         Raises
         ------
         InputError
@@ -307,7 +309,7 @@ class Run:
         """
         wanted = self._wanted(store, settings)
         self.failure.unlink(missing_ok=True)
-        if self.record.exists():
+        if self.record.exists() and (self.history.exists() or self.read().get("status") != "failed"):
             found = self.check(store, settings)
             finished = self.model.exists()
             if finished:

@@ -73,7 +73,7 @@ def _fit(
 ) -> None:
     """Build, fit and save the kept model."""
     system = settings.resolve()
-    build = functools.partial(make_network, store, settings, split, initial and initial.statistics())
+    build = functools.partial(make_network, store, settings, split, initial.statistics() if initial else None)
     keras.utils.set_random_seed(1000 * settings.seed + settings.fold)
     model = build()
     started = start(model, settings, initial)
