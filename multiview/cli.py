@@ -93,7 +93,7 @@ def add_grid_options(command: Parser) -> None:
         "--ablations", type=options.names, default=[], metavar="LIST",
         help=f"more multi-view runs, of {','.join(BLENDINGS)} but the preset's own, windowN, intervalN, without_VIEW",
     )  # fmt: skip
-    add("--jobs", type=int, default=1, metavar="N", help="runs at a time, one a GPU where there are several (1)")
+    add("--jobs", type=options.whole, default=1, metavar="N", help="runs at a time, one a GPU where there are several (1)")
     add("--cluster", metavar="ADDRESS", help="run on the workers of a Dask scheduler, tcp://host:port")
     add("--print-commands", action="store_true", help="print the command of each run to do, and end")
     add(
@@ -174,7 +174,7 @@ def _predict_options(command: Parser) -> None:
     add, formats = command.add_argument, command.add_mutually_exclusive_group()
     add("model", type=Path, metavar="MODEL", help=f"a run, an export, or a starter model: {', '.join(STARTERS)}")
     add("audio", nargs="+", metavar="AUDIO", help="sound files, folders of them, or - for standard input")
-    add("--top", type=int, default=3, metavar="N", help="classes to print (3); --csv has all")
+    add("--top", type=options.whole, default=3, metavar="N", help="classes to print (3); --csv has all")
     add("--branches", action="store_true", help="what each branch says, and how much they disagree")
     add("--threshold", type=float, metavar="P", help="the class is `unknown` where the best is less probable (0 to 1)")
     add("--raw-probabilities", action="store_true", help="as the network gives them, without its temperatures")
@@ -238,7 +238,7 @@ def _app_options(command: Parser) -> None:
         help=f"a run, an export, a directory with a report, or a starter model: {', '.join(STARTERS)}",
     )
     command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="to listen on (127.0.0.1)")
-    command.add_argument("--port", type=int, default=7860, metavar="N", help="0 for any that is free (7860)")
+    command.add_argument("--port", type=options.whole, default=7860, metavar="N", help="0 for any that is free (7860)")
 
 
 def _app(args: argparse.Namespace) -> None:

@@ -44,7 +44,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on when more than 5 %% of the clips are missing or unreadable: a protocol of its own",
     )
-    add("--sample-rate", type=int, choices=sorted(SAMPLE_RATES), help="Hz; the preset's or the dataset's own")
+    add("--sample-rate", type=options.whole, choices=sorted(SAMPLE_RATES), help="Hz; the preset's or the dataset's own")
     add("--root", type=Path, default=Path(), metavar="DIR", help="gets stores/, results/ and audio/ (here)")
     command.epilog = (
         "The options of multiview-prepare DATASET, such as --download, --name, --csv or --without-faulty, are taken,\n"
