@@ -93,7 +93,13 @@ def add_grid_options(command: Parser) -> None:
         "--ablations", type=options.names, default=[], metavar="LIST",
         help=f"more multi-view runs, of {','.join(BLENDINGS)} but the preset's own, windowN, intervalN, without_VIEW",
     )  # fmt: skip
-    add("--jobs", type=options.whole, default=1, metavar="N", help="runs at a time, one a GPU where there are several (1)")
+    add(
+        "--jobs",
+        type=options.whole,
+        default=1,
+        metavar="N",
+        help="runs at a time, one a GPU where there are several (1)",
+    )
     add("--cluster", metavar="ADDRESS", help="run on the workers of a Dask scheduler, tcp://host:port")
     add("--print-commands", action="store_true", help="print the command of each run to do, and end")
     add(

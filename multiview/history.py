@@ -54,7 +54,7 @@ class Evaluation(Losses):
 
 COUNTS = ("evaluation", "epoch", "step")
 HEAD = (*COUNTS, "learning_rate")
-MOST_BYTES, MOST_DIGITS = 2**26, 40
+MOST_BYTES = 2**26
 _SHARE = records.number(0, 1 + 1e-6)  # as computed in float32
 # By what an evaluation says of a branch: how the columns of `history.csv` begin.
 COLUMNS = {"train": "train_loss", "validation": "val_loss", "accuracy": "val_accuracy", "weight": "weight"}
@@ -119,7 +119,7 @@ def read_history(path: Path, branches: Sequence[str]) -> list[dict[str, float]]:
 
 def _number(cell: object, name: str) -> float:
     """What is in a cell: a whole number where the column has them."""
-    if not isinstance(cell, str) or len(cell) > MOST_DIGITS:
+    if not isinstance(cell, str) or len(cell) > records.MOST_DIGITS:
         raise ValueError(f"expected a number in column {name}, found {str(cell)[:40]!r}")
     found = float(cell)
     return int(found) if name in COUNTS and found.is_integer() else found

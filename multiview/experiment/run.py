@@ -10,6 +10,7 @@ import reprlib
 import resource
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -30,6 +31,7 @@ from multiview.support.lean import import_keras
 from multiview.support.records import damaged, read_record
 from multiview.support.words import listed
 from multiview.systems import System, find_system
+from multiview.views import geometry
 
 if TYPE_CHECKING:
     import keras
@@ -367,18 +369,23 @@ class Run:
         from multiview.experiment.model_file import check_model_file
         from multiview.networks import BlendedModel
 
-        system, classes = self.system(), self.read()["store"]["classes"]
+        system, store = self.system(), self.read()["store"]
         if not self.model.is_file():
             raise InputError(f"{self.path} has no model.keras yet; finish it with multiview train")
         try:
             check_model_file(self.model)
-            model = keras.saving.load_model(self.model)
-            if not isinstance(model, BlendedModel) or set(model.input) != set(system.views):
-                raise ValueError(f"expected a network of {system.name} on {', '.join(system.views)}, found another")
-            if {branch: each.shape[1:] for branch, each in model.output.items()} != dict.fromkeys(
-                system.branches, (len(classes),)
-            ):
-                raise ValueError(f"expected {', '.join(system.branches)} of {len(classes)} classes, found others")
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", "Skipping")  # Keras would leave weights that are missing as drawn
+                model = keras.saving.load_model(self.model)
+            if not isinstance(model, BlendedModel):
+                raise ValueError(f"expected a network of ours, found {type(model).__name__}")
+            size = geometry(store["sample_rate"], system.views)
+            wanted = {view: (*size.segment_shape(view), 1) for view in system.views}
+            wanted |= {f"{branch} out": (len(store["classes"]),) for branch in system.branches}
+            found = {view: tuple(each.shape[1:]) for view, each in model.input.items()}
+            found |= {f"{branch} out": tuple(each.shape[1:]) for branch, each in model.output.items()}
+            if found != wanted:
+                raise ValueError(f"expected a network of {wanted}, found one of {found}")
             return model
         except Exception as error:  # of any kind, where the file is damaged or would run code
             reason = str(error).strip().split("\n")[0][:500]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from multiview import calibration
 from multiview.calibration import Calibration
 from multiview.experiment.run import Run
@@ -152,7 +154,7 @@ class Export:
             for name, found in (("weights", record["weights"]), ("calibration", (temperatures or {}).get("branches"))):
                 if found is not None and set(found) != set(system.branches):
                     raise ValueError(f"expected {name} of {', '.join(system.branches)}, found others")
-            return Predictor(
+            predictor = Predictor(
                 _network(self.path, system.branches),
                 record["classes"],
                 record["sample_rate"],
@@ -162,11 +164,16 @@ class Export:
                 record.get("store_views", ()),
                 Calibration.of_record(temperatures),
             )
+            silence = {view: np.zeros((1, *predictor.size.segment_shape(view), 1), np.float32) for view in system.views}
+            for branch, answer in predictor.network(silence).items():
+                if answer.shape != (1, len(predictor.classes)):
+                    raise ValueError(f"expected {branch} of {len(predictor.classes)} classes, found {answer.shape[1:]}")
+            return predictor
         except Exception as error:  # of any kind, where files are damaged
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> InputError:
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0][:500]
         return InputError(f"{self.path} cannot be loaded ({reason}); export the run again")
 
 

@@ -54,6 +54,8 @@ def exit_status(program: str, command: Callable[[], int | None]) -> int:
 def _is_full_disk(error: Exception) -> bool:
     """Whether it came of that, as is, through HDF5, which has the number in its text, or TensorFlow, the words."""
     return any(
-        getattr(error, "errno", None) == number or f"errno = {number}" in str(error) or os.strerror(number) in str(error)
+        getattr(error, "errno", None) == number
+        or f"errno = {number}" in str(error)
+        or os.strerror(number) in str(error)
         for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     )

@@ -6,7 +6,6 @@ A check takes a value and its name, and raises a ValueError that says what was e
 from __future__ import annotations
 
 import json
-import math
 import reprlib
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ MOST_BYTES = 2**24  # of a record
 MOST_DEPTH = 50
 MOST = 10**12  # of any number; a word has as many characters as MOST_WORD at most
 MOST_WORD = 10_000
+MOST_DIGITS = 40
 Check = Callable[[Any, str], None]
 
 
@@ -53,8 +53,10 @@ def parse(text: str, check: Check, name: str = "the record") -> Any:
         With what was expected and found.
     """
     try:
-        found = json.loads(text, parse_constant=_refuse_constant)
+        found = json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
         _check_depth(found)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected JSON, found something else: {error}") from None
     except RecursionError:
         raise ValueError(f"expected {name} at most {MOST_DEPTH} deep, found more") from None
     check(found, name)
@@ -77,6 +79,12 @@ def read_record(path: Path, check: Check, advice: str) -> Any:
 
 def _refuse_constant(found: str) -> NoReturn:
     raise ValueError(f"expected finite numbers, found {found}")
+
+
+def _integer(found: str) -> int:
+    if len(found) > MOST_DIGITS:
+        raise ValueError(f"expected numbers of at most {MOST_DIGITS} digits, found {len(found)}")
+    return int(found)
 
 
 def _check_depth(found: Any, most: int = MOST_DEPTH) -> None:
@@ -104,7 +112,7 @@ def number(low: float = 0, high: float = MOST) -> Check:
     """A finite number."""
 
     def check(found: Any, name: str) -> None:
-        if type(found) not in (int, float) or not (math.isfinite(found) and low <= found <= high):
+        if type(found) not in (int, float) or not low <= found <= high:  # NaN is not
             _refuse(name, f"a number from {low:g} to {high:g}", found)
 
     return check
@@ -144,8 +152,8 @@ def listed(check: Check, least: int = 0, most: int = 10**6, once: bool = False) 
     def each(found: Any, name: str) -> None:
         if not isinstance(found, list) or not least <= len(found) <= most:
             _refuse(name, f"a list of {least} to {most}", found)
-        for number_, value in enumerate(found):
-            check(value, f"{name}[{number_}]")
+        for place, value in enumerate(found):
+            check(value, f"{name}[{place}]")
         if once and len(set(found)) < len(found):
             _refuse(name, "names, each once", found)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,9 +14,9 @@ from typing import Any
 import numpy as np
 
 MOST_MEMBERS = 100_000
-# What reading a zip archive may raise where it is none.
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError, LookupError,
-           NotImplementedError)  # fmt: skip
+# What reading a zip archive, or an array's header, may raise where it is none.
+DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError, LookupError,
+           TypeError, SyntaxError, tokenize.TokenError)  # fmt: skip
 
 
 @contextmanager

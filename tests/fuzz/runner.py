@@ -54,8 +54,8 @@ class Summary:
     def __str__(self) -> str:
         return (
             f"{self.cases} cases, {self.refused} refused, {self.read} read, {len(self.crashed)} crashes "
-            f"{self.crashed[:20]}, {len(self.failed)} tracebacks {list(self.failed)[:20]}, slowest {self.slowest:.2f} s, "
-            f"peak {self.peak_mib:.0f} MiB"
+            f"{self.crashed[:20]}, {len(self.failed)} tracebacks {list(self.failed)[:20]}, "
+            f"slowest {self.slowest:.2f} s, peak {self.peak_mib:.0f} MiB"
         )
 
 
@@ -83,18 +83,18 @@ def here(case: Case, numbers: Iterable[int], folder: Path) -> Summary:
 
 def in_processes(name: str, count: int) -> Summary:
     """Run cases 0, 1, ... of the module `tests.fuzz.NAME`; a process that dies is followed by another."""
-    found, number = Summary(), 0
-    while number < count:
-        for number, said, trace, seconds, peak in _process(name, number, count):
+    found, begin = Summary(), 0
+    while begin < count:
+        for number, said, trace, seconds, peak in _process(name, begin, count):
             found.add(number, said, trace, seconds)
             found.peak_mib = max(found.peak_mib, peak)
             if trace:
                 print(f"case {number}: {trace}", file=sys.stderr, flush=True)
-            number += 1
-        if number < count:
-            found.crashed.append(number)
-            print(f"case {number}: the process died", file=sys.stderr, flush=True)
-            number += 1
+            begin = number + 1
+        if begin < count:
+            found.crashed.append(begin)
+            print(f"case {begin}: the process died", file=sys.stderr, flush=True)
+            begin += 1
     return found
 
 
