@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def row_check(branches: Sequence[str]) -> records.Check:
     kinds = {"train": records.number(), "validation": records.number(), "accuracy": _SHARE, "weight": _SHARE}
     counts = dict.fromkeys(COUNTS, records.whole())
     parts = {column(part, branch): kinds[part] for branch in branches for part in COLUMNS}
-    return records.fields({**counts, "learning_rate": records.number(), **parts})
+    return records.fields({**counts, "learning_rate": records.number(high=sys.float_info.max), **parts})
 
 
 def check_rows(rows: Sequence[Mapping[str, float]], branches: Sequence[str]) -> None:

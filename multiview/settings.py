@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 
 from multiview import augment, backbones, blending, origin
@@ -220,7 +221,7 @@ class Settings:
 def _record() -> records.Check:
     """What a recorded field has to be, by its annotation; those without a default have always been recorded."""
     kinds = {
-        "float": records.number(),
+        "float": records.number(high=sys.float_info.max),  # as the options take
         "int": records.whole(high=2**31 - 1),
         "str": records.word,
         "bool": records.flag,

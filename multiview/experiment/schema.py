@@ -46,7 +46,7 @@ RUN = fields(
         "software": mapping(word),
         "machine": fields({}, {"processor": word, "cores": maybe(whole()), "devices": listed(word), "backend": word}),
         "parameters": whole(),
-        "clips": mapping(whole()),
+        "clips": fields({"train": whole(), "validation": whole()}, {"monitor": whole(), "test": whole()}),
         "kept": mapping(whole()),
         "calibration": maybe(calibration.RECORD),
         "training_seconds": number(),

@@ -49,7 +49,7 @@ def make_results(folder: Path) -> None:
         record |= {
             "plugins": {}, "status": "evaluated", "started": "2026-01-01", "updated": "2026-01-02", "commit": "a" * 40,
             "software": {"keras": "3"}, "machine": {"processor": "x", "cores": 2, "devices": ["cpu:0"]},
-            "parameters": 99, "clips": {"train": 8, "test": 4}, "kept": {"evaluation": 1, "epoch": 1},
+            "parameters": 99, "clips": {"train": 8, "validation": 4, "test": 4}, "kept": {"evaluation": 1, "epoch": 1},
             "calibration": {"branches": dict.fromkeys(branches, 1.5), "self_ensemble": 2.0}, "training_seconds": 1.5,
             "checkpoint_seconds": 0.1, "peak_memory_mib": 100, "heard": ["a.wav"],
             "tested": [{"fold": 1, "this": True, "clips": 4, "accuracy": 0.5}],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import importlib
 import json
@@ -17,7 +18,7 @@ from pathlib import Path
 from multiview.support.errors import InputError
 
 SECONDS = 10.0  # for a case
-STUCK = 60  # seconds, after which a process is ended
+STUCK = 300  # seconds, after which a process is ended
 LONGEST = 2000  # characters of a line
 Case = Callable[[int, Path], None]
 
@@ -82,8 +83,18 @@ def here(case: Case, numbers: Iterable[int], folder: Path) -> Summary:
 
 
 def in_processes(name: str, count: int) -> Summary:
-    """Run cases 0, 1, ... of the module `tests.fuzz.NAME`; a process that dies is followed by another."""
-    found, begin = Summary(), 0
+    """Run cases 0, 1, ... of the module `tests.fuzz.NAME`; a process that dies is followed by another.
+
+    Interrupted, it gives what was found so far.
+    """
+    found = Summary()
+    with contextlib.suppress(KeyboardInterrupt):
+        _run_all(found, name, count)
+    return found
+
+
+def _run_all(found: Summary, name: str, count: int) -> None:
+    begin = 0
     while begin < count:
         for number, said, trace, seconds, peak in _process(name, begin, count):
             found.add(number, said, trace, seconds)
@@ -95,7 +106,6 @@ def in_processes(name: str, count: int) -> Summary:
             found.crashed.append(begin)
             print(f"case {begin}: the process died", file=sys.stderr, flush=True)
             begin += 1
-    return found
 
 
 def _process(name: str, first: int, count: int) -> Iterator[tuple]:
