@@ -3,8 +3,8 @@
     python -m tests.benchmarks.ensembles results/esc10/modern [--window 10]
 
 Trains nothing: the branches are those of the recorded runs, whose own rule steered them. For every rule the accuracy of
-the self-ensemble on the test clips, by fold and seed; and the branches' own. The losses that the weights follow from are
-those of validation clips; which rule is best here says no validation clip, so no choice is made by this table.
+the self-ensemble on the test clips, by fold and seed; and the branches' own. The weights follow from validation clips,
+but the accuracies are of test clips: this table chooses no rule.
 """
 
 from __future__ import annotations
