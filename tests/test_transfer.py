@@ -13,11 +13,13 @@ from data_prep.datasets import DATASETS
 from data_prep.datasets.base import Index
 from data_prep.prepare import prepare
 from multiview.experiment import recorder
+from multiview.experiment.initial import Initial
 from multiview.experiment.run import Run
 from multiview.experiment.train import train
 from multiview.export.model_card import model_card
 from multiview.settings import Settings, from_record, make_settings
-from multiview.splits import EVERY_CLIP
+from multiview.splits import EVERY_CLIP, make_split
+from multiview.starters import located
 from multiview.store import Store
 from multiview.support.errors import InputError
 from multiview.transfer import encoder, statistics_of
@@ -141,3 +143,16 @@ def test_card_names_what_is_inherited(tiny_store: Store, tiny_trained: Run, tmp_
     run = train(tiny_store, settings_of(tiny_store, init=str(tiny_trained.path), epochs=1), tmp_path / "run")
     card = model_card(run, 1, {"classes": ["a"], "sample_rate": 22050, "weights": {"mel": 1.0}})
     assert "Started from a network trained on demo" in card
+
+
+def test_starter_model_knows_which_clips_it_has_heard(
+    tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whatever format they are passed on; its run directory has no store to ask."""
+    record = Run(located("esc10")).read()
+    assert len(set(record["heard"])) == 400 and "path" not in record["store"]
+    tested = np.flatnonzero(tiny_store.folds == 1)
+    monkeypatch.setitem(record, "heard", [Path(str(tiny_store.ids[tested[0]])).with_suffix(".ogg").name])
+    monkeypatch.setattr(Run, "read", lambda self: record)
+    with pytest.raises(InputError, match=f"found 1 of them in its training, {tiny_store.ids[tested[0]]} first"):
+        Initial.of(settings_of(tiny_store, fold=1, init="esc10"), tiny_store, make_split(tiny_store, 1, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from multiview.backbones import able
 from multiview.experiment.run import Run
@@ -90,12 +91,12 @@ def start(model: BlendedModel, settings: Settings, initial: Initial | None) -> l
 
 def _heard(run: Run, store: Store, split: Split) -> list[str]:
     """Test clips that the run, or one that it started from, was trained on; as far as that can be told here."""
-    heard: set[str] = set()
+    heard: set[str] = set()  # without suffixes, as collections are passed on in other formats
     link: dict | None = run.read()
     while link:
-        heard.update(link.get(HEARD) or ())
+        heard.update(Path(name).stem for name in link.get(HEARD) or ())
         if link["store"]["fingerprint"] == store.fingerprint:
             theirs = make_split(store, link["settings"]["fold"], link["settings"]["seed"])
-            heard.update(str(store.ids[row]) for row in (*theirs.train, *theirs.validation))
+            heard.update(Path(str(store.ids[row])).stem for row in (*theirs.train, *theirs.validation))
         link = link.get(STARTED_FROM)
-    return [name for name in (str(store.ids[row]) for row in split.test) if name in heard]
+    return [name for name in (str(store.ids[row]) for row in split.test) if Path(name).stem in heard]
