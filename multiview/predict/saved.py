@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,6 +155,8 @@ class Export:
             for name, found in (("weights", record["weights"]), ("calibration", (temperatures or {}).get("branches"))):
                 if found is not None and set(found) != set(system.branches):
                     raise ValueError(f"expected {name} of {', '.join(system.branches)}, found others")
+            if not math.isclose(total := sum(record["weights"].values()), 1, abs_tol=0.01):
+                raise ValueError(f"expected weights that sum to 1, found {total:g}")
             predictor = Predictor(
                 _network(self.path, system.branches),
                 record["classes"],

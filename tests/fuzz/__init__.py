@@ -2,7 +2,6 @@
 
     python -m tests.fuzz records --cases 5000     # run directories, reports, checkpoints, networks, exports
     python -m tests.fuzz sounds --cases 10000     # every format that libsndfile writes
-    python -m tests.fuzz.kills --kills 50         # kill -9 over all commands that write
 
 Each case has to end as an answer or an InputError, in a line, within `runner.SECONDS`. A module has SEED, and FAILED:
 the numbers of cases that once did not, which the quick tests repeat.
