@@ -27,8 +27,8 @@ from multiview.experiment.train import train
 from multiview.export import savedmodel
 from multiview.export.check import check_graphs, largest_difference
 from multiview.export.model_card import model_card
-from multiview.export.savedmodel import export
 from multiview.export.service import Service, in_float32
+from multiview.export.write import export
 from multiview.networks import build_network
 from multiview.predict import Predictor
 from multiview.predict.saved import Export

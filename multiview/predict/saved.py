@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multiview.calibration import Calibration
 from multiview.experiment.run import Run
-from multiview.predict import light
+from multiview.predict import light, onnx
 from multiview.predict.batches import Network, Outputs
 from multiview.predict.predictor import Predictor
 from multiview.starters import located
@@ -107,7 +108,7 @@ class Export:
     def find(cls, path: str | Path) -> Export | None:
         """The version at `path`, or the newest one below it; None if there is neither."""
         candidates = (Path(path), *(Path(path) / str(version) for version in reversed(versions(path))))
-        return next((cls(each) for each in candidates if (each / "saved_model.pb").is_file()), None)
+        return next((cls(each) for each in candidates if any((each / name).is_file() for name in NETWORKS)), None)
 
     def read(self) -> dict:
         """Content of `export.json`.
@@ -134,8 +135,9 @@ class Export:
         plugins.require(self.path, record.get("plugins"))
         try:
             system = find_system(record["system"], record.get("views"))
+            name = next(name for name in NETWORKS if (self.path / name).is_file())
             return Predictor(
-                _network(self.path, system.branches),
+                NETWORKS[name](self.path / name, system.branches),
                 record["classes"],
                 record["sample_rate"],
                 system.views,
@@ -144,6 +146,8 @@ class Export:
                 record.get("store_views", ()),
                 Calibration.of_record(record.get("calibration")),
             )
+        except InputError:
+            raise
         except Exception as error:  # of any kind, where files are damaged
             raise self._damaged(error) from error
 
@@ -152,17 +156,12 @@ class Export:
         return InputError(f"{self.path} cannot be loaded ({reason}); export the run again")
 
 
-def _network(path: Path, branches: tuple[str, ...]) -> Network:
-    """The branches that an export gives for views of segments.
-
-    Those made before, and those of networks that LiteRT does not run, have a SavedModel alone.
-    """
-    if (path / light.FILE).is_file():
-        return light.light_network(path / light.FILE, branches)
+def _of_savedmodel(file: Path, branches: Sequence[str]) -> Network:
+    """The branches that a SavedModel gives for views of segments."""
     with quiet():
         import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(path))  # kept, as it owns the variables
+    loaded = tf.saved_model.load(str(file.parent))  # kept, as it owns the variables
     loaded.signatures[VIEWS_SIGNATURE]
 
     def network(segments: Outputs) -> Outputs:
@@ -171,6 +170,15 @@ def _network(path: Path, branches: tuple[str, ...]) -> Network:
         return {branch: outputs[branch].numpy() for branch in branches}
 
     return network
+
+
+# What loads a network, by the name of its file; where an export has several, the first is taken. SavedModels made
+# before, and those of networks that LiteRT does not run, have no other.
+NETWORKS: dict[str, Callable[[Path, Sequence[str]], Network]] = {
+    light.FILE: light.light_network,
+    onnx.FILE: onnx.onnx_network,
+    "saved_model.pb": _of_savedmodel,
+}
 
 
 def versions(directory: str | Path) -> list[int]:
