@@ -134,7 +134,9 @@ def write(path: Path, subject: Subject) -> float:
                 _save(_of_sound(network, service, subject.samples), path / SOUND_FILE, subject)
     except Exception as error:  # of any kind, from the converters
         reason = str(error).strip().split("\n")[0]
-        raise InputError(f"expected a network that ONNX has operations for, found {reason}; export another format") from error
+        raise InputError(
+            f"expected a network that ONNX has operations for, found {reason}; export a SavedModel"
+        ) from error
     return difference(path, FILE, SOUND_FILE, subject)
 
 

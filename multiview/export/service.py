@@ -202,7 +202,7 @@ class Service:
         return self.network({view: segments[view][..., tf.newaxis] for view in self.network.input}, training=False)
 
     def answer_of(self, branches: Tensors) -> Tensors:
-        """What the branches [S, classes] of a sound's segments say of it, [1, classes]: with Eq. (6), and calibrated."""
+        """What the branches [S, classes] of a sound's segments say of it, [1, classes], with Eq. (6), calibrated."""
         means = {branch: tf.reduce_mean(values, axis=0, keepdims=True) for branch, values in branches.items()}
         return self._fused(means, self._calibration)
 

@@ -1,7 +1,7 @@
 """Writing exports: versions of a run's kept model, each compared with the run before it is put into place.
 
-    DIR/1/    what the format writes, see `multiview.export.formats`
-              export.json, MODEL_CARD.md            for programs, and for people
+What `multiview.export.formats` has of a format is all that differs from one to another; `export.json` and
+`MODEL_CARD.md` go with each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from multiview.export.formats import FORMATS, LOW_PRECISION_TOLERANCE, SECONDS, 
 from multiview.export.model_card import model_card
 from multiview.export.service import Service, in_float32
 from multiview.export.subject import Subject
-from multiview.predict.saved import NETWORKS, VIEWS_SIGNATURE, Export, of_run, versions
+from multiview.predict.saved import NETWORKS, Export, of_run, versions
 from multiview.starters import located
 from multiview.support.errors import InputError
 from multiview.support.files import ANY_LEFTOVERS, locked, replacing, write_json
@@ -77,7 +77,7 @@ def export(
     if service.without_graph:
         missing = ", ".join(service.without_graph)
         print(
-            f"no graph for {missing}: the export takes segments of views (signature {VIEWS_SIGNATURE}), not waveforms",
+            f"no graph for {missing}: the export takes segments of views, not waveforms",
             file=sys.stderr,
         )
     subject = Subject(run, live, service, directory.resolve().name, precision, samples)
@@ -99,10 +99,10 @@ def _check_directory(directory: Path, chosen: Format) -> None:
     if any((directory / name).exists() for name in NETWORKS):
         raise InputError(f"expected a directory for versions, found a version at {directory}; name the one above it")
     for version in versions(directory):
-        other = Export.find(directory / str(version))
-        found = other and other.read().get("format", "savedmodel")  # those made before have no such entry
-        if other and found != chosen.name:
-            raise InputError(f"expected versions of {chosen.name} in {directory}, found {found} at {other.path}; name another")
+        if other := Export.find(directory / str(version)):
+            found = other.read().get("format", "savedmodel")  # those made before have no such entry
+            if found != chosen.name:
+                raise InputError(f"expected no format but {chosen.name} in {directory}, found {found}; name another")
 
 
 def _write(path: Path, chosen: Format, subject: Subject, version: int) -> None:
