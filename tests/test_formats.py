@@ -104,7 +104,6 @@ def test_documented_programs(version: Path, live: Predictor, clips: list[Path], 
     package = {".tflite": "ai_edge_litert", ".onnx": "onnxruntime"}[next(version.glob("sound.*")).suffix]
     text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
     (code,) = [each for each in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE) if package in each]
-    assert len(code.splitlines()) <= 12
     folder = tmp_path / re.search(r"exports/\w+", code)[0]  # type: ignore[index]
     shutil.copytree(version, folder / "1")
     waveform = read_audio(clips[0], RATE)
@@ -161,7 +160,7 @@ def test_precisions(make: Callable, service: Service, views: dict, tmp_path: Pat
         differences[precision], sizes[precision] = np.abs(found - wanted).max(), path.stat().st_size
     assert differences["float32"] < 1e-5 < differences["float16"] < differences["int8"]
     assert all(differences[precision] < tolerance / 2 for precision, tolerance in tolerances.items())
-    assert sizes["float16"] < 0.6 * sizes["float32"] and sizes["int8"] < 0.9 * sizes["float32"]
+    assert sizes["float16"] < 0.6 * sizes["float32"] and sizes["int8"] < sizes["float16"]
 
 
 def test_onnx_has_its_own_gru_and_weights_of_16_bits(service: Service) -> None:

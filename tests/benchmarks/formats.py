@@ -90,34 +90,32 @@ def table(run: str, paths: list[Path], folder: Path) -> list[str]:
     import multiview
     from multiview.audio import read_audio
     from multiview.segments import segments_of
+    from multiview.views.extraction import padded
 
     live = multiview.load(run)
-    waveforms = [read_audio(path, live.sample_rate) for path in paths]
-    whole = [row for row, waveform in enumerate(waveforms) if len(waveform) == round(SECONDS * live.sample_rate)]
+    samples = round(SECONDS * live.sample_rate)
+    waveforms = [padded(read_audio(path, live.sample_rate), samples)[:samples] for path in paths]
     segment = {view: values[:1] for view, values in segments_of(paths[0], live.sample_rate, live.views).items()}
     found, models, sounds = exports(run, folder), {"the run": live}, {}
     for key, path in found.items():
         name = " ".join(key)
-        # A SavedModel's own network, not the file for LiteRT beside it.
-        models[name] = multiview.load(path)
+        models[name] = multiview.load(path)  # of a SavedModel the file for LiteRT beside it
         if (sound := sound_of(path)) is not None:
             sounds[name] = sound
     wanted = np.array([live.predict(waveform, live.sample_rate).probabilities for waveform in waveforms])
     by_segment = medians({name: lambda each=each: each.network(segment) for name, each in models.items()})
-    by_clip = medians({name: lambda each=each: each(waveforms[whole[0]]) for name, each in sounds.items()})
-    lines = [
-        "| | network, MB | ms a segment | same class | largest difference | from waveforms, MB | ms a clip | same class "
-        "| largest difference |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    by_clip = medians({name: lambda each=each: each(waveforms[0]) for name, each in sounds.items()})
+    columns = ["MB", "ms", "same class", "largest difference"]
+    head = ["", *(f"network: {each}" for each in columns), *(f"from waveforms: {each}" for each in columns)]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, model in models.items():
         answers = np.array([model.predict(waveform, live.sample_rate).probabilities for waveform in waveforms])
         path = found.get(tuple(name.split()))
         sizes = {file.stem: f"{file.stat().st_size / 1e6:.1f}" for file in path.iterdir()} if path else {}
         row = [name, sizes.get("network", ""), f"{by_segment[name]:.1f}", agreement(answers, wanted)]
         if name in sounds:
-            answers = np.array([sounds[name](waveforms[clip]) for clip in whole])
-            row += [sizes.get(SOUND, "all"), f"{by_clip[name]:.0f}", agreement(answers, wanted[whole])]
+            answers = np.array([sounds[name](waveform) for waveform in waveforms])
+            row += [sizes.get(SOUND, ""), f"{by_clip[name]:.0f}", agreement(answers, wanted)]
         else:
             row += [""] * 4
         lines.append(f"| {' | '.join(row)} |")
