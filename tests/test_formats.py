@@ -244,7 +244,8 @@ REFUSED = {
     "--format torch": "argument --format: invalid choice: 'torch'",
     "--format onnx --precision int4": "argument --precision: invalid choice: 'int4'",
     "--precision int8": "expected --precision of float32 for --format savedmodel, found 'int8'",
-    "--format litert --seconds 1.5": "expected --seconds of at least 1.52, found 1.5",
+    "--format litert --seconds 1.5": "expected --seconds of 1.52 to 60, found 1.5",
+    "--format onnx --seconds nan": "expected --seconds of 1.52 to 60, found nan",
 }
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 0.01  # of a probability, between an export and the run
 LOW_PRECISION_TOLERANCE = 0.05  # where the run computed in 16 bits what the export computes in float32
-SECONDS = 5.0  # of the sounds that a file of one length takes
+SECONDS, MAX_SECONDS = 5.0, 60  # of the sounds that a file of one length takes
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import keras
 
 from multiview.experiment.run import Run
 from multiview.export.check import check_graphs
-from multiview.export.formats import FORMATS, LOW_PRECISION_TOLERANCE, SECONDS, Format
+from multiview.export.formats import FORMATS, LOW_PRECISION_TOLERANCE, MAX_SECONDS, SECONDS, Format
 from multiview.export.model_card import model_card
 from multiview.export.service import Service, in_float32
 from multiview.export.subject import Subject
@@ -68,19 +68,16 @@ def export(
     run.read()
     model = run.load_model()
     live = of_run(run, model)
-    samples, shortest = round(seconds * live.sample_rate), live.size.segment_samples
-    if samples < shortest:
-        raise InputError(f"expected --seconds of at least {shortest / live.sample_rate:.2f}, found {seconds:g}")
+    shortest = live.size.segment_samples / live.sample_rate
+    if not shortest <= seconds <= MAX_SECONDS:
+        raise InputError(f"expected --seconds of {shortest:.2f} to {MAX_SECONDS}, found {seconds:g}")
     check_graphs(live.views, live.size)
     network = in_float32(model, run.system(), live.sample_rate, run.settings())
     service = Service(network, live.classes, live.size, live.calibration)
     if service.without_graph:
         missing = ", ".join(service.without_graph)
-        print(
-            f"no graph for {missing}: the export takes segments of views, not waveforms",
-            file=sys.stderr,
-        )
-    subject = Subject(run, live, service, directory.resolve().name, precision, samples)
+        print(f"no graph for {missing}: the export takes segments of views, not waveforms", file=sys.stderr)
+    subject = Subject(run, live, service, directory.resolve().name, precision, round(seconds * live.sample_rate))
     with locked(directory / "export.lock", f"{directory} is being exported to", ANY_LEFTOVERS):
         version = max(versions(directory), default=0) + 1
         with replacing(directory / str(version)) as temporary:
