@@ -28,7 +28,7 @@ def _float16(converter: Any) -> None:
 
 
 def _int8(converter: Any) -> None:
-    # Weights alone: whole numbers throughout would have to be calibrated, and that dies on the loop over steps.
+    # Without calibration, for whole numbers throughout, which ended the process at the loop over steps.
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
 

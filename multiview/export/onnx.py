@@ -59,9 +59,9 @@ class _Gru(Recurrences):
         return tf.transpose(tf.ensure_shape(states, [x.shape[1], None, 2 * cells[0].units]), [1, 0, 2])
 
 
-def _gru(graph: Any, node: Any, name: str, _: list) -> None:
+def _gru(graph: Any, node: Any, name: str, args: list) -> None:
     """ONNX's GRU in place of cuDNN's: it has the gates z, r, h of Keras, and the parameters as `_Gru` lays them out."""
-    sequence, states, _, parameters = node.input
+    sequence, *_, parameters = node.input
     units, dimensions = graph.get_shape(node.output[0])[-1] // 2, graph.get_shape(sequence)[-1]
     values = graph.get_node_by_output(parameters).get_tensor_value(as_list=False)
     shapes = [(2, 3 * units, dimensions), (2, 3 * units, units), (2, 6 * units)]
