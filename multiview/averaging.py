@@ -25,6 +25,21 @@ class InTraining(keras.Model):
         return self.network(inputs, training=True)
 
 
+def averages_of(model: BlendedModel) -> list[tuple[Any, Any]]:
+    """Each variable that the optimizer of a compiled model may train, and its average; none where it keeps none."""
+    optimizer: Any = model.optimizer
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales losses
+    if not optimizer.use_ema:
+        return []
+    # Keras has no public way to read them.
+    return list(zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True))
+
+
+def copy(target: Any, source: Any) -> None:
+    """Assign a copy of the value: JAX takes the arrays of a network for its own, and deletes them, when it computes."""
+    target.assign(np.array(keras.ops.convert_to_numpy(source)))
+
+
 class AveragedNetwork:
     """A network with the averaged weights that the optimizer of another one keeps.
 
@@ -47,18 +62,25 @@ class AveragedNetwork:
                 layer.rate = 0.0
             if isinstance(layer, layers.BatchNormalization):
                 layer.momentum = 0.0  # what a batch says replaces what there was
+        self._averaged = network.trainable_variables
         self._in_training = InTraining(network)
 
     def __call__(self, model: BlendedModel) -> BlendedModel:
         """The averaged network as it is now, of a compiled `model` in training."""
-        # Copies: JAX takes the arrays of one network for its own, and deletes them, when it computes.
+        averages = averages_of(model)
         for target, source in zip(self.network.variables, model.variables, strict=True):
-            target.assign(np.array(keras.ops.convert_to_numpy(source)))
-        optimizer: Any = model.optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales losses
-        averages = optimizer._model_variables_moving_average  # Keras has no public way to read them
-        if int(keras.ops.convert_to_numpy(optimizer.iterations)):
-            for target, average in zip(self.network.trainable_variables, averages, strict=True):
-                target.assign(np.array(keras.ops.convert_to_numpy(average)))
+            copy(target, source)
+        if int(keras.ops.convert_to_numpy(model.optimizer.iterations)):
+            for target, (_, average) in zip(self._averaged, averages, strict=True):
+                copy(target, average)
+        self._freeze_as(model)
         self._in_training.predict_on_batch(self.segments)
         return self.network
+
+    def _freeze_as(self, model: BlendedModel) -> None:
+        """Leave alone the statistics of layers that are frozen in training, where they are not taken from batches."""
+        pairs = list(zip(self.network._flatten_layers(), model._flatten_layers(), strict=True))
+        if any(ours.trainable != theirs.trainable for ours, theirs in pairs):
+            for ours, theirs in pairs:
+                ours.trainable = theirs.trainable
+            self._in_training.make_predict_function(force=True)

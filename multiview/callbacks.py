@@ -118,4 +118,5 @@ class Progress(keras.callbacks.Callback):
             self._began = time.monotonic()
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        self.bar.close()
+        if self.bar.n >= self.bar.total:  # not where layers are thawed and training goes on
+            self.bar.close()

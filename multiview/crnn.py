@@ -63,9 +63,13 @@ GRU_UNITS = 256  # a direction
 ATTENTION_UNITS = 64
 
 
-def _block(x: Any, row: Conv, view: str, filters: int, checkpointing: bool) -> Any:
-    """Convolution, ReLU, batch normalisation, max pooling, dropout."""
-    conv, pooling = (Conv1D, layers.MaxPooling1D) if len(row.kernel) == 1 else (Conv2D, layers.MaxPooling2D)
+def _block(x: Any, row: Conv, view: str, filters: int, checkpointing: bool, separable: bool) -> Any:
+    """Convolution, ReLU, batch normalisation, max pooling, dropout. `separable`: where there are several channels."""
+    waveform = len(row.kernel) == 1
+    pooling = layers.MaxPooling1D if waveform else layers.MaxPooling2D
+    conv = Conv1D if waveform else Conv2D
+    if separable and x.shape[-1] > 1:
+        conv = layers.SeparableConv1D if waveform else layers.SeparableConv2D
     norm, pool, block = (f"{view}_{row.name.replace('conv', part)}" for part in ("norm", "pool", "block"))
     inner = [conv(filters, row.kernel, row.stride, row.padding, activation="relu", name=f"{view}_{row.name}")]
     inner.append(BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=norm))
@@ -87,30 +91,36 @@ def table_2_raw(sample_rate: int) -> tuple[Conv, ...]:
     return conv01, replace(conv02, pool=(width,))
 
 
-def _sequence(x: Any, view: str, sample_rate: int, wide: Callable[[int], int], checkpointing: bool) -> Any:
+def _sequence(x: Any, view: str, sample_rate: int, wide: Callable[[int], int], **how: bool) -> Any:
     """The convolutions of Table 1 for a view with frequency bins, of Table 2 for a waveform; to [batch, T, 512]."""
     waveform = VIEWS[view].bands is None
     if waveform:
         for row in table_2_raw(sample_rate):
-            x = _block(x, row, view, wide(row.filters) if row.scaled else row.filters, checkpointing)
+            x = _block(x, row, view, wide(row.filters) if row.scaled else row.filters, **how)
         x = layers.Reshape((*x.shape[1:], 1), name=f"{view}_image")(x)  # (260, 64, 1)
     for row in TABLE_2 if waveform else TABLE_1:
-        x = _block(x, row, view, wide(row.filters), checkpointing)
+        x = _block(x, row, view, wide(row.filters), **how)
     return layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]), name=f"{view}_reshape")(x)
 
 
 def crnns(
-    inputs: Mapping[str, Any], sample_rate: int, wide: Callable[[int], int], checkpointing: bool = False
+    inputs: Mapping[str, Any],
+    sample_rate: int,
+    wide: Callable[[int], int],
+    checkpointing: bool = False,
+    separable: bool = False,
 ) -> dict[str, Any]:
     """The paper's CRNNs of several views up to their embeddings; the views meet in the loop of their recurrences alone.
 
     [batch, frames, 64, 1] or [batch, samples, 1] to [batch, 512] at full width, by view, in the order in which the
     network shall list the layers. With `checkpointing` the activations of the convolutions are not kept.
+    `separable`, which is not the paper's, gives each convolution of several channels as one over time and frequency for
+    each channel and one over the channels.
     """
     # A seed draws the first values of layers in the order in which they are made and built: view by view.
     parts = {}
     for view in (each for each in VIEWS if each in inputs):
-        x = _sequence(inputs[view], view, sample_rate, wide, checkpointing)
+        x = _sequence(inputs[view], view, sample_rate, wide, checkpointing=checkpointing, separable=separable)
         birnn = layers.Bidirectional(layers.GRU(wide(GRU_UNITS), return_sequences=True), name=f"{view}_birnn")
         dropout = Dropout(DROPOUT)
         attention = AttentionPooling(wide(ATTENTION_UNITS), dtype="float32", name=f"{view}_attention")

@@ -16,6 +16,32 @@ class Adam(keras.optimizers.Adam):
     to trace and to run. TensorFlow has one. Elsewhere the compiler joins them.
     """
 
+    def finalize_variable_values(self, var_list: list) -> None:
+        """Nothing: averages are a network of their own (`multiview.averaging`), and training may go on after `fit`."""
+
+    def stateless_apply(self, optimizer_variables: list, grads: list, trainable_variables: list) -> tuple:
+        """What JAX takes: Keras's, also where some variables are frozen.
+
+        Not the plain one: Keras refuses that. Zeros stand for frozen ones and their gradients, and are dropped again.
+        """
+        trained = [each.trainable for each in self._trainable_variables]
+        values, slopes = iter(trainable_variables), iter(grads)
+        every = [
+            (next(values), next(slopes)) if now else [ops.zeros(each.shape, each.dtype)] * 2
+            for each, now in zip(self._trainable_variables, trained, strict=True)
+        ]
+        all_values, all_slopes = (list(each) for each in zip(*every, strict=True))
+        updated, optimizer_variables = super().stateless_apply(optimizer_variables, all_slopes, all_values)
+        return [each for each, now in zip(updated, trained, strict=True) if now], optimizer_variables
+
+    def _update_model_variables_moving_average(self, trainable_variables: list) -> None:
+        """Of those that are not frozen: the average of a constant is that, to the bit."""
+        momentum = ops.where(ops.equal(self.iterations, 0), 0.0, self.ema_momentum)
+        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+            if variable.trainable:
+                factor = ops.cast(momentum, variable.dtype)
+                average.assign(factor * average + (1 - factor) * variable)
+
     def _backend_update_step(self, grads: list, trainable_variables: list, learning_rate: Any) -> None:
         """All updates of a step, for which the powers are taken once."""
         step = ops.cast(self.iterations + 1, "float32")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from multiview.augment import AUGMENTATIONS
@@ -11,6 +12,7 @@ from multiview.backbones import BACKBONES, DEFAULT
 from multiview.blending import BLENDINGS
 from multiview.settings import KEEP, PRECISIONS, SCHEDULES
 from multiview.splits import EVERY_CLIP
+from multiview.starters import STARTERS
 from multiview.systems import JOINT_SYSTEMS
 from multiview.views import VIEWS, paper_views
 
@@ -66,6 +68,22 @@ def training_options() -> dict[str, dict]:
             "action": argparse.BooleanOptionalAction,
             "help": "compute activations again in the gradient: less memory, more time (no)",
         },
+        "init": {
+            "type": there,
+            "metavar": "MODEL",
+            "help": f"start the views' networks from those of a run, or of a starter model, {', '.join(STARTERS)}; "
+            "the classifiers start anew, for other classes, too",
+        },
+        "pretrained": {
+            "type": there,
+            "metavar": "imagenet|FILE",
+            "help": "start image networks from weights for images, which Keras downloads, or from a file of them",
+        },
+        "freeze_epochs": {
+            "type": int,
+            "metavar": "N",
+            "help": "epochs during which what --init or --pretrained gave stays as it is (0)",
+        },
     }
 
 
@@ -118,6 +136,11 @@ def words(given: Mapping[str, Any]) -> list[str]:
         elif value is not None:
             found += [f"--{option}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
     return found
+
+
+def there(text: str) -> str:
+    """Type of an option that takes a path or a name: absolute where it is a path, as jobs may start anywhere."""
+    return str(Path(text).absolute()) if Path(text).exists() else text
 
 
 def names(text: str) -> list[str]:

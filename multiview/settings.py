@@ -6,6 +6,7 @@ import math
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 
 from multiview import augment, backbones, blending
+from multiview.origin import Origin
 from multiview.splits import make_split
 from multiview.store import Store
 from multiview.support.errors import InputError
@@ -25,6 +26,10 @@ SCHEDULES = {
     "steps": "Sec. 3.1.3: multiplied by 0.8 after 0.1, 0.2 and 0.3 of the epochs",
     "cosine": "falling to 0 along half a cosine",
 }
+ORIGINS = {
+    "init": Origin.of_model,
+    "pretrained": Origin.of_weights,
+}  # fields of Settings, and what makes them of a path
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
@@ -177,6 +182,9 @@ class Settings:
     backbone: str | None = None  # NAME or VIEW=NAME,...; the paper's where None
     augmentations: str | None = None  # a list
     gradient_checkpointing: bool = False
+    init: Origin | None = None  # a trained network whose networks of views this one starts with
+    pretrained: Origin | None = None  # weights that backbones start with
+    freeze_epochs: int = 0  # during which what comes from either stays as it is
 
     def learning_rate_at(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 1."""
@@ -216,7 +224,8 @@ def complete(recorded: dict) -> dict:
 def from_record(recorded: dict) -> Settings:
     """The settings that a run recorded."""
     known = {field.name for field in fields(Settings)}
-    return Settings(**{name: value for name, value in complete(recorded).items() if name in known})
+    found = {name: value for name, value in complete(recorded).items() if name in known}
+    return Settings(**{**found, **{name: Origin.of_record(found[name]) for name in ORIGINS}})
 
 
 def make_settings(store: Store, system: str, fold: int, preset: str, **changes) -> Settings:
@@ -230,8 +239,8 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
     Raises
     ------
     InputError
-        For an unknown name, a store of another sample rate than the preset's or without a view that is needed, or
-        a value out of range.
+        For an unknown name, a store of another sample rate than the preset's or without a view that is needed, a
+        value out of range, or a trained network that is not there.
     """
     find_system(system)
     chosen = PRESETS.find(preset)
@@ -239,7 +248,9 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
     defaults = {name: value for name, value in asdict(chosen).items() if name in taken}
     defaults |= {"sample_rate": chosen.sample_rate or store.sample_rate, "epochs": chosen.epochs or store.about.epochs}
     settings = Settings(system=system, fold=fold, preset=preset, **defaults)
-    settings = replace(settings, **{key: value for key, value in changes.items() if value is not None})
+    given = {key: value for key, value in changes.items() if value is not None}
+    given |= {name: origin(given[name]) for name, origin in ORIGINS.items() if name in given}
+    settings = replace(settings, **given)
     if chosen.stretch and changes.get("epochs") is None:
         steps = math.ceil(len(make_split(store, fold, settings.seed).train) / max(1, settings.batch_size))
         evaluations = math.ceil(chosen.least_steps / (steps * chosen.evaluation_epochs))
@@ -256,6 +267,11 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
             raise InputError(f"expected --{field.replace('_', '-')} above 0, found {value}")
     if not 0 <= settings.seed < MAX_SEED:
         raise InputError(f"expected --seed from 0 to {MAX_SEED - 1}, found {settings.seed}")
+    if settings.freeze_epochs < 0 or settings.freeze_epochs and not (settings.init or settings.pretrained):
+        raise InputError(
+            f"expected --freeze-epochs from 0, with --init or --pretrained, found {settings.freeze_epochs} with "
+            f"{settings.init or settings.pretrained or 'neither'}"
+        )
     for name, known in (("keep", KEEP), ("schedule", SCHEDULES)):
         if getattr(settings, name) not in known:
             raise InputError(f"expected --{name} of {', '.join(known)}, found {getattr(settings, name)!r}")
@@ -265,6 +281,8 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
     settings = replace(settings, evaluation_epochs=every)
     blending.BLENDINGS.find(settings.blending)
     settings.names()  # refuses unknown ones
+    if settings.pretrained:
+        backbones.able(settings.backbone, settings.resolve().views)
     store.require(settings.resolve().views, f"system {system}")
     if settings.sample_rate != store.sample_rate:
         raise InputError(

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from multiview.augment import Batch, augmented, choose
-from multiview.averaging import STATISTICS_SEGMENTS, AveragedNetwork
+from multiview.averaging import STATISTICS_SEGMENTS, AveragedNetwork, averages_of, copy
 from multiview.networks import BlendedModel, build_network
 from multiview.optimizer import Adam
 from multiview.segments import MONITOR_SEGMENTS, Segments, cut, random_starts, test_segments
 from multiview.settings import Settings
 from multiview.splits import Split
 from multiview.store import Store
+from multiview.transfer import freeze
 from multiview.views import VIEWS
 
 DEVIATION_FLOOR = 0.1  # dB; a bin that never changes in training must not blow up in use
@@ -118,22 +119,31 @@ class TrainingSegments(keras.utils.PyDataset):
         """Evaluations before the warm-up epochs are over."""
         return math.ceil(self.settings.warm_up_epochs * self.steps_per_epoch / self.interval)
 
+    @property
+    def frozen(self) -> int:
+        """Evaluations before the frozen epochs are over."""
+        return math.ceil(self.settings.freeze_epochs * self.steps_per_epoch / self.interval)
+
     def follow(self) -> keras.callbacks.Callback:
         """Callback that tells this object which evaluations `fit` has done; `fit` itself does not."""
         return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(self, "evaluations", epoch))
 
 
-def make_network(store: Store, settings: Settings, split: Split) -> BlendedModel:
-    """The untrained network of a run, with the statistics of its training clips."""
-    views = settings.resolve().views
-    standardised = [view for view in views if VIEWS[view].standardised]
-    statistics = {view: bin_statistics(store, split.train, view) for view in standardised}
+def make_network(
+    store: Store,
+    settings: Settings,
+    split: Split,
+    statistics: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+) -> BlendedModel:
+    """The untrained network of a run, with the statistics of its training clips, but for views in `statistics`."""
+    views, known = settings.resolve().views, dict(statistics or {})
+    standardised = [view for view in views if VIEWS[view].standardised and view not in known]
     return build_network(
         settings.system,
         len(store.classes),
         store.sample_rate,
         settings.width,
-        statistics,
+        known | {view: bin_statistics(store, split.train, view) for view in standardised},
         views=settings.views.split(",") if settings.views else None,
         backbone=settings.backbone,
         joint_gradient=settings.joint_gradient,
@@ -141,12 +151,12 @@ def make_network(store: Store, settings: Settings, split: Split) -> BlendedModel
     )
 
 
-def averaged_network(store: Store, settings: Settings, split: Split) -> AveragedNetwork:
-    """A network for the averaged weights of a run, with segments of clips all over its training set."""
+def averaged_network(network: BlendedModel, store: Store, settings: Settings, split: Split) -> AveragedNetwork:
+    """One for the averaged weights of a run, a `network` like its own, with segments from all over its training set."""
     size = store.size
     clips = split.train[:: max(1, len(split.train) * MONITOR_SEGMENTS // STATISTICS_SEGMENTS)]
     segments = test_segments(clips, store.samples[clips], size, most=MONITOR_SEGMENTS)[:STATISTICS_SEGMENTS]
-    return AveragedNetwork(make_network(store, settings, split), cut(store, segments, settings.resolve().views))
+    return AveragedNetwork(network, cut(store, segments, settings.resolve().views))
 
 
 def compile_network(model: BlendedModel, settings: Settings, steps_per_epoch: int) -> None:
@@ -157,16 +167,31 @@ def compile_network(model: BlendedModel, settings: Settings, steps_per_epoch: in
 
 
 def fit(
-    model: BlendedModel, data: TrainingSegments, callbacks: Sequence[keras.callbacks.Callback], done: int = 0
+    model: BlendedModel,
+    data: TrainingSegments,
+    callbacks: Sequence[keras.callbacks.Callback],
+    done: int = 0,
+    frozen: Sequence[str] = (),
 ) -> None:
-    """Train from evaluation `done` to the last; what Keras calls an epoch goes from one evaluation to the next."""
-    if done < data.intervals:
-        # Batches come in the order of the steps: the epochs are shuffled in `data`.
-        model.fit(
-            data,
-            epochs=data.intervals,
-            initial_epoch=done,
-            shuffle=False,
-            callbacks=[data.follow(), *callbacks],
-            verbose=0,
-        )
+    """Train from evaluation `done` to the last; what Keras calls an epoch goes from one evaluation to the next.
+
+    The networks of the views in `frozen` stay as they are for the first `freeze_epochs`, in whole evaluations.
+    """
+    thawed = min(data.frozen, data.intervals) if frozen else 0
+    for first, last in ((done, thawed), (max(done, thawed), data.intervals)):
+        if first < last:
+            if frozen:
+                freeze(model, frozen, last == thawed)
+                for variable, average in averages_of(model):
+                    if not variable.trainable:  # which the optimizer leaves alone
+                        copy(average, variable)
+                model.compile(optimizer=model.optimizer)  # goes on with its state
+            # Batches come in the order of the steps: the epochs are shuffled in `data`.
+            model.fit(
+                data,
+                epochs=last,
+                initial_epoch=first,
+                shuffle=False,
+                callbacks=[data.follow(), *callbacks],
+                verbose=0,
+            )

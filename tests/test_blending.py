@@ -17,6 +17,7 @@ from multiview.blending import (
     DynamicWeightAverage,
     FixedReferences,
     Floored,
+    InverseLoss,
     JointFixed,
     Rule,
     Scaled,
@@ -234,6 +235,18 @@ def test_dynamic_weight_average_by_hand() -> None:
     np.testing.assert_allclose(update(rule, (1, 4), (9, 0)), [a / (a + b), b / (a + b)])
 
 
+def test_inverse_loss_by_hand() -> None:
+    """W = 2: the smoothed validation losses 1 and 2 give 1 : 1/4, whatever training does."""
+    rule = InverseLoss(AB, window=2)
+    assert update(rule, (9, 9), (2, 2)).tolist() == [0.5, 0.5]
+    assert update(rule, (9, 9), (1.5, 1)).tolist() == [0.5, 0.5]
+    np.testing.assert_allclose(update(rule, (9, 0), (0.5, 3)), [0.8, 0.2])
+    # A loss of 0 is the best there can be, not a division by 0.
+    for _ in range(2):
+        weights = update(rule, (0, 1), (0, 1))
+    np.testing.assert_allclose(weights, [1, 0], atol=1e-11)
+
+
 @pytest.mark.parametrize("name", list(BLENDINGS))
 @pytest.mark.parametrize("branches", [("mel", "raw", "multiview"), ("mel", "cqt", "raw")])
 @given(losses=st.lists(st.lists(st.floats(0, 20), min_size=6, max_size=6), min_size=1, max_size=12),
@@ -252,6 +265,7 @@ def test_names_of_the_rules() -> None:
         "paper": Algorithm1, "fixed_references": FixedReferences, "uniform": Uniform, "averaged": Averaged,
         "signed": Signed, "damped": Damped, "damped_averaged": DampedAveraged, "scaled": Scaled, "floored": Floored,
         "joint_fixed": JointFixed, "slopes": Slopes, "dwa": DynamicWeightAverage,
+        "inverse_loss": InverseLoss,
     }  # fmt: skip
     with pytest.raises(InputError, match="expected a blending of paper, fixed_references, uniform, averaged, .* found"):
         BLENDINGS.find("clever")

@@ -6,6 +6,7 @@ run in a folder with small sounds of the names that they use. The clients of doc
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -173,6 +174,8 @@ def test_every_command_line_is_understood(
             arguments.parse([args.dataset, *others, "--plan"])
     elif program == "multiview-prepare":
         arguments.parse(rest)
+    elif program == "python":
+        assert rest[0] == "-m" and importlib.util.find_spec(rest[1])
     elif program != "tests/run":
         assert program in OTHERS
 

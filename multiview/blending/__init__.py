@@ -2,7 +2,7 @@
 
 from multiview.blending.algorithm_1 import EPSILON, Algorithm1, FixedReferences
 from multiview.blending.base import BLENDINGS, Blending, DivergedError, Rule, Uniform
-from multiview.blending.others import DynamicWeightAverage, Slopes
+from multiview.blending.others import DynamicWeightAverage, InverseLoss, Slopes
 from multiview.blending.variants import Averaged, Damped, DampedAveraged, Floored, JointFixed, Scaled, Signed
 
 # Only the first is the paper's proposal.
@@ -19,6 +19,7 @@ for _name, _text, _rule in (
     ("joint_fixed", "not in the paper: 0.4 for the joint branch, the rest by averaged", JointFixed),
     ("slopes", "slopes of the losses against the steepest so far, as in XSleepNet's code", Slopes),
     ("dwa", "dynamic weight averaging on training losses", DynamicWeightAverage),
+    ("inverse_loss", "not in the paper: by the inverse square of the smoothed validation losses", InverseLoss),
 ):
     BLENDINGS.register(Blending(_name, _text, _rule))
 
@@ -35,6 +36,7 @@ __all__ = [
     "DynamicWeightAverage",
     "FixedReferences",
     "Floored",
+    "InverseLoss",
     "JointFixed",
     "Rule",
     "Scaled",

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import joblib
 
-from multiview import options
+from multiview import backbones, options
 from multiview.blending import BLENDINGS
 from multiview.experiment.run import ABLATIONS, STATES, Run, Trial
 from multiview.settings import Settings, make_settings
@@ -180,8 +180,7 @@ def _own(changes: dict, system: str, views: str | None) -> dict:
     own = changes if system in JOINT_SYSTEMS else {key: value for key, value in changes.items() if key != "views"}
     if "backbone" in own:
         mine = find_system(system, views.split(",") if views and system in JOINT_SYSTEMS else None).views
-        parts = [part for part in own["backbone"].split(",") if part.rpartition("=")[0] in ("", *mine)]
-        own = {**own, "backbone": ",".join(parts) or None}
+        own = {**own, "backbone": ",".join(backbones.parts(own["backbone"], mine)) or None}
     return _given(own)
 
 

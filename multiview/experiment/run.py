@@ -12,7 +12,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from multiview.calibration import Calibration
-from multiview.settings import Settings, complete
+from multiview.settings import Settings, complete, from_record
 from multiview.store import About, Store
 from multiview.support import plugins
 from multiview.support.errors import InputError
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 STATES = ("done", "running", "interrupted", "failed", "to do")
 ABLATIONS = "ablations"  # folder of multi-view runs that differ from the preset's in one setting
+HEARD = "heard"  # entry of `run.json`: the clips of the training, where the store cannot tell
+STARTED_FROM = "started_from"  # entry: what `--init` named, as its own `run.json` says it
 PACKAGES = ("tensorflow", "jax", "keras", "numpy", "h5py", "librosa", "spafe")
 
 
@@ -200,8 +202,9 @@ class Run:
 
     def _wanted(self, store: Store, settings: Settings) -> dict:
         """What `run.json` says of a run of `settings` on `store`."""
+        init, pretrained = (each and each.relative_to(self.path) for each in (settings.init, settings.pretrained))
         return {
-            "settings": asdict(settings),
+            "settings": asdict(replace(settings, init=init, pretrained=pretrained)),
             "store": {
                 "path": store.relative_to(self.path),
                 "dataset": store.dataset,
@@ -223,9 +226,12 @@ class Run:
         InputError
             If the directory holds another run, with what differs.
         """
-        found, recorded, wanted = self.read(), self.settings(), self._wanted(store, settings)
+        found, wanted = self.read(), self._wanted(store, settings)
+        recorded = from_record(found["settings"])
         pairs = [(key, wanted["store"][key], found["store"].get(key)) for key in ("fingerprint", "classes")]
-        pairs += [(key, value, recorded.get(key)) for key, value in wanted["settings"].items()]
+        pairs += [
+            (field.name, *(getattr(each, field.name) for each in (settings, recorded))) for field in fields(settings)
+        ]
         differing = [f"{key} {there} instead of {here}" for key, here, there in pairs if here != there]
         if differing:
             raise InputError(f"{self.path} holds another run: {'; '.join(differing)}; name another --run or delete it")
@@ -260,6 +266,8 @@ class Run:
     def begin(self, store: Store, settings: Settings) -> bool:
         """Write `run.json`, or check that the run that is there is this one; True if it is trained.
 
+        A run that failed before its first evaluation is as good as none.
+
         Raises
         ------
         InputError
@@ -267,7 +275,7 @@ class Run:
         """
         wanted = self._wanted(store, settings)
         self.failure.unlink(missing_ok=True)
-        if self.record.exists():
+        if self.record.exists() and (self.history.exists() or self.read().get("status") != "failed"):
             found = self.check(store, settings)
             finished = self.model.exists()
             if finished:

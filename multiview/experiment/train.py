@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,9 +14,10 @@ from multiview.blending import BLENDINGS
 from multiview.calibration import calibrate
 from multiview.callbacks import AdaptiveBlending, Progress
 from multiview.evaluation import Monitor
+from multiview.experiment.initial import Initial, start
 from multiview.experiment.outlook import Outlook
 from multiview.experiment.recorder import Recorder
-from multiview.experiment.run import Run
+from multiview.experiment.run import STARTED_FROM, Run
 from multiview.settings import Settings
 from multiview.splits import Split, make_split
 from multiview.store import Store
@@ -32,7 +34,8 @@ def train(store: Store, settings: Settings, path: str | Path) -> Run:
     Raises
     ------
     InputError
-        If the store has no such fold, or the directory holds another run or is in use.
+        If the store has no such fold, the directory holds another run or is in use, or what the run shall start from
+        does not fit.
     DivergedError
         If a loss is no longer finite, or has exploded; the last good checkpoint stays.
     """
@@ -43,6 +46,7 @@ def train(store: Store, settings: Settings, path: str | Path) -> Run:
             f"expected --evaluation-interval of at most the {settings.epochs * data.steps_per_epoch} steps "
             f"of training, found {data.interval}"
         )
+    initial = Initial.of(settings, store, split)
     policy = keras.config.dtype_policy()
     with run.locked():
         if run.begin(store, settings):
@@ -50,7 +54,7 @@ def train(store: Store, settings: Settings, path: str | Path) -> Run:
             return run
         try:
             keras.config.set_dtype_policy(settings.dtype_policy)
-            _fit(store, settings, split, data, run)
+            _fit(store, settings, split, data, run, initial)
         except Exception as error:
             with contextlib.suppress(OSError):  # a full disk
                 run.update(status="failed", reason=" ".join(str(error).split()) or type(error).__name__)
@@ -63,11 +67,17 @@ def train(store: Store, settings: Settings, path: str | Path) -> Run:
     return run
 
 
-def _fit(store: Store, settings: Settings, split: Split, data: TrainingSegments, run: Run) -> None:
+def _fit(
+    store: Store, settings: Settings, split: Split, data: TrainingSegments, run: Run, initial: Initial | None
+) -> None:
     """Build, fit and save the kept model."""
     system = settings.resolve()
+    build = functools.partial(make_network, store, settings, split, initial.statistics() if initial else None)
     keras.utils.set_random_seed(1000 * settings.seed + settings.fold)
-    model = make_network(store, settings, split)
+    model = build()
+    started = start(model, settings, initial)
+    if initial:
+        run.update(**{STARTED_FROM: initial.record()})
     compile_network(model, settings, data.steps_per_epoch)
 
     recorder = Recorder(run, system, settings.keep, settings.window)
@@ -82,12 +92,12 @@ def _fit(store: Store, settings: Settings, split: Split, data: TrainingSegments,
         data.warm_up,
         data.place,
         listeners=[recorder.record, progress.show],
-        evaluated=averaged_network(store, settings, split) if settings.averaging else lambda model: model,
+        evaluated=averaged_network(build(), store, settings, split) if settings.averaging else lambda model: model,
     )
     blending.replay(recorder.evaluations)
-    fit(model, data, [blending, progress], recorder.done)
+    fit(model, data, [blending, progress], recorder.done, started if settings.freeze_epochs else ())
 
-    kept = make_network(store, settings, split)
+    kept = build()
     for variable, value in zip(kept.variables, recorder.kept.variables, strict=True):
         variable.assign(value)
     run.update(

@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 
 from multiview.experiment.predictions import Predictions
-from multiview.experiment.run import Run
+from multiview.experiment.run import STARTED_FROM, Run
 from multiview.guessing import Guessing, Share
 from multiview.settings import KEEP, PRESETS
 from multiview.support.errors import InputError
@@ -60,6 +60,15 @@ def _guessing(run: Run) -> Guessing | None:
     return Guessing.of(tested.labels, len(tested.classes))
 
 
+def _sources(record: dict) -> list[dict]:
+    """What a network was started from, what that was, and so on: name, protocol and terms of their data."""
+    found, link = [], record.get(STARTED_FROM)
+    while link:
+        found.append({**link["store"], "about": link["store"].get("about") or {}, "settings": link["settings"]})
+        link = link.get(STARTED_FROM)
+    return found
+
+
 def model_card(run: Run, version: int, export: dict) -> str:
     """Text of `MODEL_CARD.md`.
 
@@ -88,6 +97,7 @@ def model_card(run: Run, version: int, export: dict) -> str:
         about=run.about() if "about" in record["store"] else None,
         folds=folds,
         clips=record.get("clips"),
+        sources=_sources(record),
         guessing=guessing,
         beats=guessing and all(row["share"].beats(guessing) for row in folds if row["this"]),
         export=export,

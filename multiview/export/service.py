@@ -25,11 +25,12 @@ from multiview.audio import MAX_AMPLITUDE
 from multiview.calibration import LEAST, Calibration
 from multiview.evaluation import BATCH_SIZE
 from multiview.export.trial import PROBABILITIES
-from multiview.networks import BlendedModel, build_network, standardising_layer
+from multiview.networks import BlendedModel, build_network
 from multiview.predict.saved import VIEWS_SIGNATURE
 from multiview.recurrence import without_cudnn
 from multiview.segments import Segments, cut_in_graph, test_starts, test_starts_in_graph
 from multiview.systems import System
+from multiview.transfer import statistics_of
 from multiview.views import VIEWS, Geometry, Sound
 from multiview.views.raw import FULL_SCALE
 
@@ -46,14 +47,6 @@ def in_float32(model: BlendedModel, system: System, sample_rate: int, settings: 
     settings : mapping
         Of the run whose model it is.
     """
-    statistics, names = {}, {layer.name for layer in model.layers}
-    for view in system.views:
-        if standardising_layer(view) in names:
-            layer = model.get_layer(standardising_layer(view))
-            mean, variance = (
-                keras.ops.convert_to_numpy(part).astype(np.float64).ravel() for part in (layer.mean, layer.variance)
-            )
-            statistics[view] = (mean, np.sqrt(variance))
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
@@ -62,7 +55,7 @@ def in_float32(model: BlendedModel, system: System, sample_rate: int, settings: 
             model.output[system.scored].shape[-1],
             sample_rate,
             settings["width"],
-            statistics or None,
+            statistics_of(model, system.views),
             views=system.views,
             backbone=settings["backbone"],
             joint_gradient=settings["joint_gradient"],

@@ -15,7 +15,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from multiview.experiment.run import Run
+from multiview.experiment.run import HEARD, Run
 from multiview.export.model_card import model_card, tested_folds
 
 MOST_BYTES = 12 * 2**20  # of all files
@@ -24,7 +24,7 @@ MOST_BYTES = 12 * 2**20  # of all files
 def make(run: Run, attribution: Path, directory: Path) -> None:
     """Copy what predicting needs, and write the card."""
     directory.mkdir(parents=True, exist_ok=True)
-    record = {**run.read(), "tested": tested_folds(run)}
+    record = {**run.read(), "tested": tested_folds(run), HEARD: [str(name) for name in run.store().ids]}
     del record["store"]["path"]  # of the machine that trained it
     shutil.copyfile(run.model, directory / "model.keras")
     (directory / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

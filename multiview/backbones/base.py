@@ -1,8 +1,7 @@
-"""What turns a view into its embedding: the registry of networks for one view."""
+"""What turns a view into its embedding: the declaration of a network for one view, and their registry."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,9 @@ class Backbone:
     view is; the view's name, with which its layers' names begin; the sample rate in Hz; and a function that gives the
     width of a layer in the preset for its width in the paper's network. It gives the embedding, [batch, dimensions].
     `together`, where there is one, takes tensors by view instead, and gives embeddings by view: for networks that
-    share work between views. `checkpointed` is the same without keeping activations for the gradient.
+    share work between views. `checkpointed` is the same without keeping activations for the gradient. `images` and
+    `waveforms` say which views it is for. `pretrained`, where there is one, takes the trained model, a view's name and
+    `imagenet` or a file, and puts the weights from there into that view's network.
     """
 
     name: str
@@ -28,6 +29,13 @@ class Backbone:
     build: Callable[[Any, str, int, Callable[[int], int]], Any]
     together: Callable[[Mapping[str, Any], int, Callable[[int], int]], dict[str, Any]] | None = None
     checkpointed: Callable[[Mapping[str, Any], int, Callable[[int], int]], dict[str, Any]] | None = None
+    images: bool = True
+    waveforms: bool = True
+    pretrained: Callable[[Any, str, str], None] | None = None
+
+    def takes(self, view: str) -> bool:
+        """Whether it is for this view."""
+        return self.waveforms if VIEWS[view].bands is None else self.images
 
     def embed(
         self, inputs: Mapping[str, Any], sample_rate: int, wide: Callable[[int], int], checkpointing: bool = False
@@ -48,32 +56,26 @@ class Backbone:
 
 
 BACKBONES: Registry[Backbone] = Registry("backbone")
+DEFAULT = "crnn"  # the paper's
 
 
-def _crnns(
-    inputs: Mapping[str, Any], sample_rate: int, wide: Callable[[int], int], checkpointing: bool = False
-) -> dict[str, Any]:
-    from multiview.crnn import crnns  # with Keras, which naming a backbone does not need
-
-    return crnns(inputs, sample_rate, wide, checkpointing)
-
-
-def _crnn(x: Any, view: str, sample_rate: int, wide: Callable[[int], int]) -> Any:
-    return _crnns({view: x}, sample_rate, wide)[view]
-
-
-DEFAULT = BACKBONES.register(
-    Backbone("crnn", "the paper's CRNN, Tables 1 and 2", _crnn, _crnns, functools.partial(_crnns, checkpointing=True))
-).name
+def parts(text: str, views: Iterable[str]) -> list[str]:
+    """Those parts of `NAME` or `VIEW=NAME,...` that say something about any of the views."""
+    views, found = set(views), []
+    for part in text.split(","):
+        view, equals, name = part.rpartition("=")
+        about = {view} & views if equals else {each for each in views if BACKBONES.find(name).takes(each)}
+        found += [part] if about else []
+    return found
 
 
 def choose(text: str | None, views: Iterable[str]) -> dict[str, str]:
-    """Name of the backbone of each view, from `NAME` for all or `VIEW=NAME,...` for some; None is the paper's.
+    """Name of the backbone of each view, from `NAME` for all that it is for or `VIEW=NAME,...`; None is the paper's.
 
     Raises
     ------
     InputError
-        For an unknown backbone, or a view that is not trained.
+        For an unknown backbone, one that is for none of these views, or a view that is not trained.
     """
     chosen = dict.fromkeys(views, DEFAULT)
     for part in (text or DEFAULT).split(","):
@@ -81,6 +83,26 @@ def choose(text: str | None, views: Iterable[str]) -> dict[str, str]:
         if equals and view not in chosen:
             where = "that is trained" if view in VIEWS else "there is"
             raise InputError(f"expected --backbone with a view {where}, of {','.join(chosen)}; found {part!r}")
-        for each in [view] if equals else chosen:
-            chosen[each] = BACKBONES.find(name).name
+        backbone, asked = BACKBONES.find(name), [view] if equals else list(chosen)
+        fitting = {each: name for each in asked if backbone.takes(each)}
+        if not fitting:
+            able = ", ".join(other for other, each in BACKBONES.items() if each.takes(asked[0]))
+            raise InputError(f"expected a backbone for {asked[0]} of {able}; found {name!r}")
+        chosen |= fitting
     return chosen
+
+
+def able(text: str | None, views: Iterable[str]) -> dict[str, Callable[[Any, str, str], None]]:
+    """What loads trained weights, of the chosen backbones that can, by view.
+
+    Raises
+    ------
+    InputError
+        If none can.
+    """
+    chosen = choose(text, views)
+    found = {view: load for view, name in chosen.items() if (load := BACKBONES[name].pretrained)}
+    if not found:
+        there = ", ".join(name for name, each in BACKBONES.items() if each.pretrained)
+        raise InputError(f"expected --pretrained with a --backbone of {there}, found {', '.join(set(chosen.values()))}")
+    return found

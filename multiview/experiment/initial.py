@@ -1,0 +1,101 @@
+"""The trained network that a run starts from: what is taken from it, and what it has heard."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from multiview.backbones import able
+from multiview.experiment.run import HEARD, STARTED_FROM, Run
+from multiview.networks import BlendedModel
+from multiview.settings import Settings
+from multiview.splits import Split, make_split
+from multiview.starters import located
+from multiview.store import Store
+from multiview.support.errors import InputError
+from multiview.transfer import statistics_of, take_over
+
+
+@dataclass(frozen=True)
+class Initial:
+    """A trained run, its network, and those of its views that another run takes."""
+
+    run: Run
+    network: BlendedModel
+    views: tuple[str, ...]
+
+    @classmethod
+    def of(cls, settings: Settings, store: Store, split: Split) -> Initial | None:
+        """That of `settings.init`; None where a run starts from nothing.
+
+        Raises
+        ------
+        InputError
+            If it has none of the views, or another sample rate, or has heard the test clips.
+        """
+        if settings.init is None:
+            return None
+        run, wanted = Run(located(settings.init.path)), settings.resolve().views
+        recorded, own = run.read()["store"], run.system().views
+        shared = tuple(view for view in wanted if view in own)
+        if not shared or recorded["sample_rate"] != store.sample_rate:
+            raise InputError(
+                f"expected --init with a network on {' or '.join(wanted)} at {store.sample_rate} Hz, found one on "
+                f"{', '.join(own)} at {recorded['sample_rate']} Hz; name another"
+            )
+        if heard := _heard(run, store, split):
+            raise InputError(
+                f"expected --init with a network that has not heard the test clips of fold {settings.fold}, found "
+                f"{len(heard)} of them in its training, {heard[0]} first; train it on the same fold, or this one on all"
+            )
+        if new := [view for view in wanted if view not in own]:
+            print(f"{settings.init.path} has no {', '.join(new)}: started anew", file=sys.stderr)
+        return cls(run, run.load_model(), shared)
+
+    def statistics(self) -> dict:
+        """Those of the views that are taken, with which their networks were trained."""
+        return statistics_of(self.network, self.views)
+
+    def record(self) -> dict:
+        """What `run.json` keeps of its own, which this run's network inherits."""
+        record = self.run.read()
+        store = {key: value for key, value in record["store"].items() if key != "path"}
+        return {**{key: record.get(key) for key in ("settings", "commit", HEARD, STARTED_FROM)}, "store": store}
+
+
+def start(model: BlendedModel, settings: Settings, initial: Initial | None) -> list[str]:
+    """Give a network the weights that it starts with.
+
+    Returns
+    -------
+    list of str
+        The views whose networks have weights from elsewhere.
+
+    Raises
+    ------
+    InputError
+        If these do not fit.
+    """
+    taken = list(initial.views) if initial else []
+    if initial:
+        take_over(model, initial.network, taken)
+    if settings.pretrained:
+        for view, load in able(settings.backbone, settings.resolve().views).items():
+            if view not in taken:
+                load(model, view, settings.pretrained.path)
+                taken.append(view)
+    return taken
+
+
+def _heard(run: Run, store: Store, split: Split) -> list[str]:
+    """Test clips that the run, or one that it started from, was trained on; as far as that can be told here."""
+    heard: set[str] = set()  # without suffixes, as collections are passed on in other formats
+    link: dict | None = run.read()
+    while link:
+        heard.update(Path(name).stem for name in link.get(HEARD) or ())
+        if link["store"]["fingerprint"] == store.fingerprint:
+            theirs = make_split(store, link["settings"]["fold"], link["settings"]["seed"])
+            heard.update(Path(str(store.ids[row])).stem for row in (*theirs.train, *theirs.validation))
+        link = link.get(STARTED_FROM)
+    return [name for name in (str(store.ids[row]) for row in split.test) if Path(name).stem in heard]

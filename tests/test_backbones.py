@@ -1,0 +1,154 @@
+"""Networks other than the paper's: what they cost by closed forms, what they compute, weights from files, refusals."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from multiview import backbones
+from multiview.backbones import BACKBONES
+from multiview.crnn import TABLE_1, TABLE_2, TABLE_2_RAW, Conv
+from multiview.networks import build_network
+from multiview.support.errors import InputError
+from multiview.transfer import encoder
+from multiview.views import geometry
+from tests.benchmarks.backbones import multiplications
+
+RATE = 22050
+# Parameters without the classifier as the networks' authors and Keras's documentation have them.
+IMAGES = {"mobilenet": ("MobileNetV3Small", 939_120, 576), "efficientnet": ("EfficientNetV2B0", 5_919_312, 1280),
+          "resnet": ("ResNet50V2", 23_564_800, 2048)}  # fmt: skip
+
+
+def convolutions(view: str, separable: bool) -> int:
+    """Multiplications of the convolutions of Table 1 or 2 at full width for a segment, counted by hand."""
+    size, total, channels = geometry(RATE), 0, 1
+
+    def products(row: Conv) -> int:
+        """For one place of the output."""
+        taps = math.prod(row.kernel)
+        return channels * (taps + row.filters) if separable and channels > 1 else channels * taps * row.filters
+
+    shape, rows = list(size.segment_shape(view)), TABLE_1
+    if view == "raw":
+        rows = TABLE_2
+        for row in TABLE_2_RAW:
+            shape = [(shape[0] - row.kernel[0]) // row.stride[0] + 1]
+            total, channels = total + shape[0] * products(row), row.filters
+        shape, channels = [shape[0] // 32, channels], 1  # pool02 at 22.05 kHz
+    for row in rows:
+        total, channels = total + math.prod(shape) * products(row), row.filters
+        shape = [length // pool for length, pool in zip(shape, row.pool, strict=True)]
+    return total
+
+
+def recurrence(steps: int) -> int:
+    """Of the bidirectional GRU at full width: three gates of 256 units, from 512 inputs and 256 states."""
+    return 2 * steps * 3 * 256 * (512 + 256)
+
+
+@pytest.mark.parametrize("view", ["mel", "raw"])
+def test_separable_network_takes_at_most_a_third_of_the_multiplications(view: str) -> None:
+    steps = {"mel": 75, "raw": 64}[view]
+    found = {name: multiplications(build_network(view, 10, RATE, backbone=name)) for name in ("crnn", "separable")}
+    attention, head = 2 * steps * 512 * 64 + steps * 64 + 512 * 64 + 512 * steps, 512 * 1024 + 1024 * 1024 + 1024 * 10
+    for name, count in found.items():
+        assert count == convolutions(view, name == "separable") + recurrence(steps) + attention + head
+    assert found["separable"] <= found["crnn"] / 3
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_image_network_is_that_of_keras_with_its_weights(name: str, tmp_path: Path) -> None:
+    """The embedding of a view is what the network of `keras.applications` gives for three copies of it."""
+    application, parameters, channels = IMAGES[name]
+    options = {} if name == "resnet" else {"include_preprocessing": False}
+    theirs = getattr(keras.applications, application)(
+        include_top=False, weights=None, input_shape=(75, 64, 3), pooling="avg", **options
+    )
+    for variable in theirs.variables:  # the moving averages would all be 0 and 1
+        variable.assign(variable + 0.01)
+    theirs.save_weights(tmp_path / "trained.weights.h5")
+    model = build_network("mel", 3, RATE, 1 / 32, backbone=name)
+    (layer,) = encoder(model, "mel").values()
+    assert layer.count_params() == theirs.count_params() == parameters
+    BACKBONES[name].pretrained(model, "mel", str(tmp_path / "trained.weights.h5"))
+    x = np.random.default_rng(0).standard_normal((2, 75, 64, 1)).astype("float32")
+    embedding = keras.Model(model.input, model.get_layer("mel_fc1").input)({"mel": x})
+    assert embedding.shape == (2, channels)
+    np.testing.assert_allclose(embedding, theirs(np.repeat(x, 3, axis=-1)), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, load = build_network("mel", 3, RATE, 1 / 32, backbone="mobilenet"), BACKBONES["mobilenet"].pretrained
+    narrow = keras.applications.MobileNetV3Small(
+        include_top=False, alpha=0.75, weights=None, input_shape=(75, 64, 3), pooling="avg", include_preprocessing=False
+    )
+    narrow.save_weights(tmp_path / "narrow.weights.h5")
+    with pytest.raises(
+        InputError, match=r"of MobileNetV3Small .* found others \(<Conv2D name=.* shape.*; name the file"
+    ):
+        load(model, "mel", str(tmp_path / "narrow.weights.h5"))
+    (tmp_path / "junk.h5").write_bytes(b"junk")
+    with pytest.raises(InputError, match="expected weights of MobileNetV3Small"):
+        load(model, "mel", str(tmp_path / "junk.h5"))
+    with pytest.raises(InputError, match="expected --pretrained imagenet or a file of weights, found none"):
+        load(model, "mel", str(tmp_path / "none.h5"))
+
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("URL fetch failure")
+
+    monkeypatch.setattr(keras.applications, "MobileNetV3Small", offline)
+    with pytest.raises(InputError, match=r"Keras's download, found none \(URL fetch failure\); name a file"):
+        load(model, "mel", "imagenet")
+
+
+@pytest.mark.parametrize("rate", [22050, 44100])
+def test_strided_network_row_by_row(rate: int) -> None:
+    """Samples over strides: the steps of the last layer last as long at both rates."""
+    model = build_network("raw", 3, rate, 1 / 32, backbone="strided")
+    steps = model.input["raw"].shape[1]
+    for number, (kernel, stride) in enumerate([(64, 8 * rate // 44100), (16, 8), (8, 4), (8, 2)], start=1):
+        steps = (steps - kernel) // stride + 1
+        assert model.get_layer(f"raw_strided{number}").output.shape[1] == steps
+    assert 8 * 8 * 4 * 2 / 44100 == pytest.approx(0.0116, abs=1e-4)
+    assert model.get_layer("raw_embedding").output.shape[1] == 2 * 512 // 32
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name not in ("crnn", "efficientnet", "resnet")])
+def test_every_network_learns_two_classes(name: str) -> None:
+    """Loud and silent segments of a view, told apart after a few steps."""
+    view = "raw" if name == "strided" else "mel"
+    model = build_network(view, 2, RATE, 1 / 32, backbone=name)
+    model.compile(optimizer=keras.optimizers.Adam(3e-3))
+    rng, labels = np.random.default_rng(0), np.arange(8) % 2
+    x = rng.standard_normal((8, *model.input[view].shape[1:])).astype("float32")
+    x *= np.reshape(0.1 + labels, (8, *[1] * (x.ndim - 1))).astype("float32")
+    first = float(model.train_on_batch({view: x}, labels))
+    for _ in range(25):
+        last = float(model.train_on_batch({view: x}, labels))
+    assert last < first / 2
+
+
+def test_choice_of_networks() -> None:
+    views = ("mel", "cqt", "raw")
+    assert backbones.choose(None, views) == dict.fromkeys(views, "crnn")
+    assert backbones.choose("mobilenet", views) == {"mel": "mobilenet", "cqt": "mobilenet", "raw": "crnn"}
+    assert backbones.choose("separable,raw=strided", views) == {
+        "mel": "separable",
+        "cqt": "separable",
+        "raw": "strided",
+    }
+    with pytest.raises(InputError, match="expected a backbone for raw of crnn, separable, strided; found 'resnet'"):
+        backbones.choose("raw=resnet", views)
+    with pytest.raises(InputError, match="a backbone for mel of crnn, separable, mobilenet, .*; found 'strided'"):
+        backbones.choose("strided", ("mel",))
+    # In a grid each system takes what is about its views.
+    assert backbones.parts("mobilenet,raw=strided", ("raw",)) == ["raw=strided"]
+    assert backbones.parts("mobilenet,raw=strided", ("mel",)) == ["mobilenet"]
+    with pytest.raises(InputError, match="a --backbone of mobilenet, efficientnet, resnet, found crnn"):
+        backbones.able("mel=crnn", ("mel",))
