@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from multiview import options
 from multiview.blending import BLENDINGS
+from multiview.export.formats import FORMATS, PRECISIONS, SECONDS
 from multiview.settings import PRESETS, make_settings
 from multiview.splits import EVERY_CLIP
 from multiview.starters import STARTERS, located
@@ -260,13 +261,21 @@ def _predict(args: argparse.Namespace) -> int:
 def _export_options(command: Parser) -> None:
     command.add_argument("run", type=Path, metavar="RUN", help=f"or a starter model: {', '.join(STARTERS)}")
     command.add_argument("--to", required=True, type=Path, metavar="DIR", help="gets DIR/1, DIR/2 ...")
+    texts = "; ".join(f"{name}: {each.text}" for name, each in FORMATS.items())
+    command.add_argument("--format", choices=FORMATS, default="savedmodel", help=f"(savedmodel) {texts}")
+    command.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the weights in files (float32)")
+    command.add_argument(
+        "--seconds", type=float, default=SECONDS, metavar="S",
+        help=f"length of the sounds that sound.tflite or sound.onnx takes ({SECONDS:g}); a SavedModel takes any",
+    )  # fmt: skip
 
 
 def _export(args: argparse.Namespace) -> None:
+    FORMATS[args.format].check(args.precision)  # before Keras, which takes a while
     import_keras()
-    from multiview.export.savedmodel import export
+    from multiview.export.write import export
 
-    print(export(args.run, args.to))
+    print(export(args.run, args.to, args.format, args.precision, args.seconds))
 
 
 def _app_options(command: Parser) -> None:
@@ -344,7 +353,7 @@ COMMANDS = {
         _predict,
     ),
     "export": Command(
-        "A SavedModel for TensorFlow Serving, which takes waveforms, as the next version in a directory.",
+        "A SavedModel for TensorFlow Serving, or files for LiteRT or ONNX, as the next version in a directory.",
         "multiview export results/esc10/small/multiview/fold1 --to exports/esc10",
         _export_options,
         _export,

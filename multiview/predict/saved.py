@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import numpy as np
 from multiview import calibration
 from multiview.calibration import Calibration
 from multiview.experiment.run import Run
-from multiview.predict import light
+from multiview.predict import light, onnx
 from multiview.predict.batches import Network, Outputs
 from multiview.predict.predictor import Predictor
 from multiview.starters import located
@@ -128,7 +129,7 @@ class Export:
     def find(cls, path: str | Path) -> Export | None:
         """The version at `path`, or the newest one below it; None if there is neither."""
         candidates = (Path(path), *(Path(path) / str(version) for version in reversed(versions(path))))
-        return next((cls(each) for each in candidates if (each / "saved_model.pb").is_file()), None)
+        return next((cls(each) for each in candidates if any((each / name).is_file() for name in NETWORKS)), None)
 
     def read(self) -> dict:
         """Content of `export.json`.
@@ -157,8 +158,9 @@ class Export:
                     raise ValueError(f"expected {name} of {', '.join(system.branches)}, found others")
             if not math.isclose(total := sum(record["weights"].values()), 1, abs_tol=0.01):
                 raise ValueError(f"expected weights that sum to 1, found {total:g}")
+            file = next(name for name in NETWORKS if (self.path / name).is_file())
             predictor = Predictor(
-                _network(self.path, system.branches),
+                NETWORKS[file](self.path / file, system.branches),
                 record["classes"],
                 record["sample_rate"],
                 system.views,
@@ -172,6 +174,8 @@ class Export:
                 if answer.shape != (1, len(predictor.classes)):
                     raise ValueError(f"expected {branch} of {len(predictor.classes)} classes, found {answer.shape[1:]}")
             return predictor
+        except InputError:
+            raise
         except Exception as error:  # of any kind, where files are damaged
             raise self._damaged(error) from error
 
@@ -180,17 +184,12 @@ class Export:
         return InputError(f"{self.path} cannot be loaded ({reason}); export the run again")
 
 
-def _network(path: Path, branches: tuple[str, ...]) -> Network:
-    """The branches that an export gives for views of segments.
-
-    Those made before, and those of networks that LiteRT does not run, have a SavedModel alone.
-    """
-    if (path / light.FILE).is_file():
-        return light.light_network(path / light.FILE, branches)
+def _of_savedmodel(file: Path, branches: Sequence[str]) -> Network:
+    """The branches that a SavedModel gives for views of segments."""
     with quiet():
         import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(path))  # kept, as it owns the variables
+    loaded = tf.saved_model.load(str(file.parent))  # kept, as it owns the variables
     loaded.signatures[VIEWS_SIGNATURE]
 
     def network(segments: Outputs) -> Outputs:
@@ -199,6 +198,15 @@ def _network(path: Path, branches: tuple[str, ...]) -> Network:
         return {branch: outputs[branch].numpy() for branch in branches}
 
     return network
+
+
+# What loads a network, by the name of its file; where an export has several, the first is taken. SavedModels made
+# before, and those of networks that LiteRT does not run, have no other.
+NETWORKS: dict[str, Callable[[Path, Sequence[str]], Network]] = {
+    light.FILE: light.light_network,
+    onnx.FILE: onnx.onnx_network,
+    "saved_model.pb": _of_savedmodel,
+}
 
 
 def versions(directory: str | Path) -> list[int]:
