@@ -16,7 +16,7 @@ from multiview import options
 from multiview.blending import BLENDINGS
 from multiview.settings import PRESETS, make_settings
 from multiview.splits import EVERY_CLIP
-from multiview.starters import STARTERS
+from multiview.starters import STARTERS, located
 from multiview.support import plugins
 from multiview.support.errors import InputError, exit_status
 from multiview.support.lean import import_keras
@@ -144,6 +144,13 @@ def _grid(args: argparse.Namespace) -> int:
 
 def _evaluate_options(command: Parser) -> None:
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    command.add_argument(
+        "--store",
+        type=Path,
+        metavar="OTHER.h5",
+        help="test on its clips of the same classes, but those that the run has heard, instead of on the run's fold",
+    )
+    command.add_argument("--to", type=Path, metavar="DIR", help="with --store: where the results go (RUN/on_DATASET)")
 
 
 def _print_metrics(run: Run) -> None:
@@ -162,15 +169,41 @@ def _print_metrics(run: Run) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from multiview.experiment.run import Run
 
-    runs = [Run(path) for path in args.runs]
+    if args.to and (args.store is None or len(args.runs) > 1):
+        raise InputError("expected --to with --store and one run, found it without; drop it")
+    runs = [Run(located(path) if args.store else path) for path in args.runs]
     for run in runs:
         run.read()
+    if args.store:
+        _evaluate_elsewhere(runs, args)
+        return
     import_keras()
     from multiview.experiment.evaluate import evaluate
 
     for run in runs:
         evaluate(run)
         _print_metrics(run)
+
+
+def _evaluate_elsewhere(runs: list[Run], args: argparse.Namespace) -> None:
+    from multiview.store import Store
+
+    store = Store(args.store)
+    import_keras()
+    from multiview.experiment.elsewhere import evaluate_elsewhere
+
+    for run, path in zip(runs, args.runs, strict=True):
+        if run.path != path and not args.to:
+            raise InputError(f"expected --to DIR for the results of the starter model {path}, found none; name one")
+        found = evaluate_elsewhere(run, store, args.to or run.path / f"on_{store.dataset}")
+        print(f"{path} on {args.store}: {found['clips']} clips of {', '.join(found['classes'])}")
+        out = found["left_out"]
+        if out["heard"]:
+            print(f"left out: {out['heard']} clips that it has heard", file=sys.stderr)
+        if out["classes"]:
+            print(f"left out: the clips of {', '.join(out['classes'])}, which it does not know", file=sys.stderr)
+        for name, text in (("accuracy", "of all its classes"), ("accuracy_among", "of these classes alone")):
+            print(f"{text}: {', '.join(f'{row} {100 * value:.2f} %' for row, value in found[name].items())}")
 
 
 def _report_options(command: Parser) -> None:
