@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from multiview import options as commands
 from multiview.experiment.run import Run
 from multiview.settings import make_settings
+from multiview.starters import located
 from multiview.store import Store
 from multiview.support.errors import InputError
 from multiview.support.lean import import_keras
@@ -144,20 +145,40 @@ def train(
     return found
 
 
-def evaluate(run: Run | Place) -> dict:
+def evaluate(run: Run | Place, *, store: Store | Place | None = None, to: Place | None = None) -> dict:
     """Test the kept model of a run on its fold; write `predictions.h5` and `metrics.json`, and return the latter.
+
+    Parameters
+    ----------
+    store : Store or path, optional
+        Test on its clips of the same classes, but those that the run has heard, instead; the run may be a starter
+        model's name.
+    to : path, optional
+        Where the results on `store` go; `on_DATASET` in the run's directory by default.
 
     Raises
     ------
     InputError
-        If there is no such run, or it was trained on every clip.
+        If there is no such run, it was trained on every clip, or the store does not fit.
     """
-    found = run if isinstance(run, Run) else Run(run)
-    found.read()
-    import_keras()
-    from multiview.experiment.evaluate import evaluate as test
+    if store is None:
+        if to is not None:
+            raise InputError("expected `to` with `store`, found it without; drop it")
+        found = run if isinstance(run, Run) else Run(run)
+        found.read()
+        import_keras()
+        from multiview.experiment.evaluate import evaluate as test
 
-    return test(found)
+        return test(found)
+    found = run if isinstance(run, Run) else Run(located(Path(run)))
+    if to is None and found.path != (run.path if isinstance(run, Run) else Path(run)):
+        raise InputError(f"expected `to` for the results of the starter model {run}, found none; name a folder")
+    found.read()
+    opened = store if isinstance(store, Store) else Store(Path(store))
+    import_keras()
+    from multiview.experiment.elsewhere import evaluate_elsewhere
+
+    return evaluate_elsewhere(found, opened, found.path / f"on_{opened.dataset}" if to is None else Path(to))
 
 
 def _listed(names: Names | None) -> str | None:

@@ -57,8 +57,9 @@ def of_prepare() -> dict[str, argparse.Action]:
     [
         (api.train, of_multiview("train"), {"callbacks"}),
         (api.prepare, of_prepare(), {"dataset", "options"}),
+        (api.evaluate, {name: each for name, each in of_multiview("evaluate").items() if name != "runs"}, {"run"}),
     ],
-    ids=["train", "prepare"],
+    ids=["train", "prepare", "evaluate"],
 )
 def test_arguments_are_the_options(function, options: Mapping[str, argparse.Action], more: set[str]) -> None:
     """Their names, defaults, and choices but those of registries, which plugins add to."""
@@ -73,7 +74,8 @@ def test_arguments_are_the_options(function, options: Mapping[str, argparse.Acti
             suppressed = option.default is argparse.SUPPRESS
             assert default == option.default or (default in NOTHING and (suppressed or not option.default)), name
         # The store of prepare is asked for by hand, as --plan needs none.
-        assert (default is inspect.Parameter.empty) == (option.required or name == "store"), name
+        asked = option.required or (function is api.prepare and name == "store")
+        assert (default is inspect.Parameter.empty) == asked, name
         if option.choices and name in ("precision", "keep", "schedule"):
             literal = next(each for each in (hints[name], *typing.get_args(hints[name])) if typing.get_args(each))
             values = literal if typing.get_origin(literal) is typing.Literal else typing.get_args(literal)[0]
@@ -184,6 +186,19 @@ def test_wrong_arguments_are_one_line(changes: dict, message: str, tiny_store: S
     with pytest.raises(InputError, match=message) as error:
         multiview.train(tiny_store, tmp_path / "run", **arguments)
     assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+
+
+def test_evaluate_on_another_store(run: tuple, tiny_store: Store, tmp_path: Path) -> None:
+    """Of the run's own store, the test fold is what it has not heard."""
+    own = json.loads(run[0].metrics.read_text())
+    found = multiview.evaluate(run[0], store=tiny_store.path, to=tmp_path / "out")
+    assert found["accuracy"] == own["accuracy"] and found["clips"] == own["clips"]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == found
+    assert json.loads(run[0].metrics.read_text()) == own
+    with pytest.raises(InputError, match="expected `to` with `store`, found it without"):
+        multiview.evaluate(run[0], to=tmp_path / "out")
+    with pytest.raises(InputError, match="expected `to` for the results of the starter model esc10"):
+        multiview.evaluate("esc10", store=tiny_store)
 
 
 def test_tables_of_what_is_not_there(tmp_path: Path, tiny_recorder) -> None:
