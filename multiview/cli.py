@@ -48,6 +48,12 @@ def _train_options(command: Parser) -> None:
     command.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run directory")
     options.add_training_options(command)
     options.add_blending_option(command)
+    command.add_argument(
+        "--tensorboard",
+        type=Path,
+        metavar="DIR",
+        help="losses, accuracies, weights and the confusion matrix of the test for TensorBoard, as training goes",
+    )
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -60,20 +66,25 @@ def _train(args: argparse.Namespace) -> None:
     import_keras()
     from multiview.blending import DivergedError
     from multiview.experiment.evaluate import evaluate
+    from multiview.experiment.run import Run
     from multiview.experiment.train import train
+    from multiview.tensorboard import curves
 
+    drawn = curves(Run(args.run), args.tensorboard)
     try:
-        run = train(store, settings, args.run)
+        run = train(store, settings, args.run, drawn)
     except DivergedError as error:
         raise InputError(
             f"training stopped: {error}; the last good state is kept in {args.run}, "
             "a lower --learning-rate in another --run may help"
         ) from error
+    if settings.fold != EVERY_CLIP and not run.metrics.exists():
+        evaluate(run)
+    for each in drawn:
+        each.finish()
     if settings.fold == EVERY_CLIP:
         print(f"{args.run}: trained on all clips, none is left to test on; the runs of folds say how well it may do")
         return
-    if not run.metrics.exists():
-        evaluate(run)
     _print_metrics(run)
 
 

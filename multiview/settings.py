@@ -307,7 +307,7 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
             f"expected --freeze-epochs from 0, with --init or --pretrained, found {settings.freeze_epochs} with "
             f"{settings.init or settings.pretrained or 'neither'}"
         )
-    for name, known in (("keep", KEEP), ("schedule", SCHEDULES)):
+    for name, known in (("keep", KEEP), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
         if getattr(settings, name) not in known:
             raise InputError(f"expected --{name} of {', '.join(known)}, found {getattr(settings, name)!r}")
     if settings.averaging is not None and not 0 <= settings.averaging < 1:

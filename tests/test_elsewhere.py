@@ -64,6 +64,19 @@ def test_on_its_own_test_clips_it_says_what_it_said(
     assert again["accuracy"] == own["accuracy"]
 
 
+def test_it_says_where_it_cannot_tell_what_was_heard(
+    tiny_store: Store, tiny_trained: Run, other, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A run whose store is gone: of a copy with another fingerprint, all clips count."""
+    moved = Run(shutil.copytree(tiny_trained.path, tmp_path / "moved"))
+    copy = other(tiny_store.classes, slice(0, 0))
+    assert evaluate_elsewhere(tiny_trained, copy, tmp_path / "out")["heard_known"] is True
+    assert "note:" not in capsys.readouterr().err
+    found = evaluate_elsewhere(moved, copy, tmp_path / "out")
+    assert found["clips"] == 60 and found["heard_known"] is False
+    assert "is gone or changed: clips of it that are in" in capsys.readouterr().err
+
+
 def test_classes_that_it_does_not_know_are_left_out(
     tiny_store: Store, tiny_trained: Run, other, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from multiview.evaluation import average_by_clip, predict_segments
 from multiview.experiment.evaluate import scores_of
-from multiview.experiment.heard import heard
+from multiview.experiment.heard import all_known, heard
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import Run
 from multiview.segments import test_segments
@@ -43,7 +44,7 @@ def evaluate_elsewhere(run: Run, store: Store, directory: Path) -> dict:
     dict
         Content of `metrics.json`: `accuracy` by branch as fractions, where the network may name any of its classes, and
         `accuracy_among` where it may name those alone that are there; `classes` that are; `left_out`, the `classes`
-        of the store that are not, and how many clips were `heard`.
+        of the store that are not, and how many clips were `heard`; `heard_known`, whether all that were could be told.
 
     Raises
     ------
@@ -93,6 +94,13 @@ def evaluate_elsewhere(run: Run, store: Store, directory: Path) -> dict:
             "classes": [name for name in store.classes if name not in names],
             "heard": int(np.sum(asked & ~fresh)),
         },
+        "heard_known": all_known(run, store),
     }
     write_json(directory / run.metrics.name, metrics)
+    if not metrics["heard_known"]:
+        print(
+            f"note: the store that {run.path} or what it started from was trained on is gone or changed: clips of it "
+            f"that are in {store.path}, too, cannot be told, and count as not heard",
+            file=sys.stderr,
+        )
     return metrics

@@ -28,6 +28,16 @@ def heard(run: Run, store: Store) -> list[str]:
     return [name for name in map(str, store.ids) if Path(name).stem in found]
 
 
+def all_known(run: Run, store: Store) -> bool:
+    """Whether `heard` can tell for the run and all that it started from: not where a store is gone, or changed."""
+    record, told = run.read(), _has_store(run)
+    while record:
+        if not (told or record.get(HEARD) or record["store"]["fingerprint"] == store.fingerprint):
+            return False
+        record, told = record.get(STARTED_FROM) or {}, False
+    return True
+
+
 def _of_split(store: Store, settings: dict) -> set[str]:
     split = make_split(store, settings["fold"], settings["seed"])
     return {Path(str(store.ids[row])).stem for row in (*split.train, *split.validation)}

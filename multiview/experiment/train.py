@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,19 +28,30 @@ from multiview.support.files import replacing
 from multiview.training import TrainingSegments, averaged_network, compile_network, fit, make_network
 
 
-def train(store: Store, settings: Settings, path: str | Path) -> Run:
+def train(
+    store: Store, settings: Settings, path: str | Path, callbacks: Sequence[keras.callbacks.Callback] = ()
+) -> Run:
     """Train one system on one fold, or on every clip, in the run directory `path`, or continue what is there.
 
     Leaves `run.json`, `history.csv` and `model.keras`. A finished run is left as it is.
 
+    Parameters
+    ----------
+    callbacks
+        Further callbacks of Keras. What they call an epoch goes from one evaluation to the next, and `logs` has the
+        columns of `history.csv` by branch. They are no part of the settings, and the run does not record them.
+
     Raises
     ------
     InputError
-        If the store has no such fold, the directory holds another run or is in use, or what the run shall start from
-        does not fit.
+        If the store has no such fold, the directory holds another run or is in use, what the run shall start from
+        does not fit, or one of `callbacks` is none.
     DivergedError
         If a loss is no longer finite, or has exploded; the last good checkpoint stays.
     """
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise InputError(f"expected callbacks that are keras.callbacks.Callback, found {callback!r}; drop it")
     run, split = Run(path), make_split(store, settings.fold, settings.seed)
     data = TrainingSegments(store, split.train, settings)
     if not data.intervals:
@@ -55,7 +67,7 @@ def train(store: Store, settings: Settings, path: str | Path) -> Run:
             return run
         try:
             keras.config.set_dtype_policy(settings.dtype_policy)
-            _fit(store, settings, split, data, run, initial)
+            _fit(store, settings, split, data, run, initial, callbacks)
         except Exception as error:
             with contextlib.suppress(OSError):  # a full disk
                 run.update(status="failed", reason=" ".join(str(error).split()) or type(error).__name__)
@@ -69,7 +81,13 @@ def train(store: Store, settings: Settings, path: str | Path) -> Run:
 
 
 def _fit(
-    store: Store, settings: Settings, split: Split, data: TrainingSegments, run: Run, initial: Initial | None
+    store: Store,
+    settings: Settings,
+    split: Split,
+    data: TrainingSegments,
+    run: Run,
+    initial: Initial | None,
+    callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
     """Build, fit and save the kept model."""
     system = settings.resolve()
@@ -96,7 +114,8 @@ def _fit(
         evaluated=averaged_network(build(), store, settings, split) if settings.averaging else lambda model: model,
     )
     blending.replay(recorder.evaluations)
-    fit(model, data, [blending, progress], recorder.done, started if settings.freeze_epochs else ())
+    # After `blending`, whose evaluation they find in `logs`.
+    fit(model, data, [blending, *callbacks, progress], recorder.done, started if settings.freeze_epochs else ())
 
     kept = build()
     for variable, value in zip(kept.variables, recorder.kept.variables, strict=True):
