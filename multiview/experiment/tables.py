@@ -7,8 +7,6 @@ from pathlib import Path
 import pandas as pd
 
 from multiview.evaluation import self_ensemble
-from multiview.experiment.predictions import Predictions
-from multiview.experiment.results import read_metrics
 from multiview.experiment.run import Run
 from multiview.support.errors import InputError
 
@@ -26,7 +24,7 @@ def history_table(run: Place) -> pd.DataFrame:
     found = _run(run)
     if not found.history.is_file():
         raise InputError(f"expected a run that has begun, found no {found.history.name} in {found.path}; train it")
-    return pd.read_csv(found.history).set_index("evaluation")
+    return pd.DataFrame(found.read_history()).set_index("evaluation")
 
 
 def metrics_table(*runs: Place) -> pd.DataFrame:
@@ -39,7 +37,7 @@ def metrics_table(*runs: Place) -> pd.DataFrame:
     """
     rows = []
     for run in map(_tested, runs):
-        metrics = read_metrics(run)
+        metrics = run.read_metrics()
         head = {"run": str(run.path), **{key: metrics[key] for key in ("system", "dataset", "fold", "clips")}}
         rows += [{**head, "branch": branch, "accuracy": value} for branch, value in metrics["accuracy"].items()]
     return pd.DataFrame(rows)
@@ -56,7 +54,7 @@ def predictions_table(run: Place) -> pd.DataFrame:
         If it has not been tested.
     """
     found = _tested(run)
-    said, ensemble = Predictions.read(found.predictions), found.system().ensemble
+    said, ensemble = found.read_predictions(), found.system().ensemble
     rows = dict(said.probabilities)
     if ensemble:
         rows[ensemble] = self_ensemble(said.probabilities, said.weights)
