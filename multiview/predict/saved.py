@@ -156,7 +156,7 @@ class Export:
             for name, found in (("weights", record["weights"]), ("calibration", (temperatures or {}).get("branches"))):
                 if found is not None and set(found) != set(system.branches):
                     raise ValueError(f"expected {name} of {', '.join(system.branches)}, found others")
-            if not math.isclose(total := sum(record["weights"].values()), 1, abs_tol=0.01):
+            if not math.isclose(total := sum(record["weights"].values()), 1, abs_tol=5e-4):
                 raise ValueError(f"expected weights that sum to 1, found {total:g}")
             file = next(name for name in NETWORKS if (self.path / name).is_file())
             predictor = Predictor(
