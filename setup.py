@@ -6,6 +6,8 @@ from setuptools import find_packages, setup
 
 # Of these alone `multiview predict` answers with an export; see docs/serving.md.
 LINES = Path(__file__).with_name("requirements-predict.txt").read_text(encoding="utf-8").splitlines()
+# `multiview export --format onnx`: tf2onnx takes the protobuf of TensorFlow from 1.17 on.
+ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17,<2"]
 PREDICT = [line for line in LINES if not line.startswith("#")]
 
 setup(
@@ -47,7 +49,9 @@ setup(
         "jax": ["jax>=0.4.34"],
         "app": ["gradio>=6.31,<7"],
         "cluster": ["distributed>=2024.1"],
+        "onnx": ONNX,
         "test": [
+            *ONNX,
             "pytest>=8",
             "pytest-xdist>=3.5",
             "hypothesis>=6.100",

@@ -107,7 +107,7 @@ def _dataset_parser(dataset: Dataset) -> argparse.ArgumentParser:
     parser.add_argument("--audio", type=Path, metavar="DIR", help=f"{dataset.audio}{where_to}")
     parser.add_argument("--store", type=Path, metavar="FILE.h5", help="the store to write")
     parser.add_argument(
-        "--sample-rate", type=int, choices=sorted(SAMPLE_RATES), help=f"Hz; {dataset.sample_rate} by default"
+        "--sample-rate", type=whole(), choices=sorted(SAMPLE_RATES), help=f"Hz; {dataset.sample_rate} by default"
     )
     parser.add_argument("--views", type=_views, metavar="LIST", help=f"what to store ({','.join(paper_views())})")
     parser.add_argument(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from multiview.evaluation import average_by_clip, predict_segments, self_ensemble
 from multiview.segments import test_segments
 from multiview.store import Store
+from multiview.support import records
 
 if TYPE_CHECKING:
     from multiview.networks import BlendedModel
@@ -19,6 +20,8 @@ MAX_TEMPERATURE = 8.0  # and its inverse is the least
 PRIOR_LOG_DEVIATION = float(np.log(2))  # of a temperature around 1, before any clip is seen
 LEAST = float(np.finfo(np.float32).tiny)  # below it the probabilities of a softmax are 0
 BINS = 15
+_TEMPERATURE = records.number(1 / MAX_TEMPERATURE, MAX_TEMPERATURE)
+RECORD = records.fields({"branches": records.mapping(_TEMPERATURE), "self_ensemble": _TEMPERATURE})
 
 
 @dataclass(frozen=True)
@@ -33,24 +36,9 @@ class Calibration:
     self_ensemble: float
 
     @classmethod
-    def of_record(cls, record: Any) -> Calibration | None:
-        """From JSON; None where there is none, as in runs and exports made before.
-
-        Raises
-        ------
-        ValueError
-            If the record is no such thing.
-        """
-        if record is None:
-            return None
-        try:
-            found = cls({str(name): float(each) for name, each in record["branches"].items()}, record["self_ensemble"])
-            if all(1 / MAX_TEMPERATURE <= each <= MAX_TEMPERATURE for each in (*found.branches.values(),
-                                                                               found.self_ensemble)):  # fmt: skip
-                return found
-        except (AttributeError, KeyError, TypeError, ValueError):
-            pass
-        raise ValueError(f"expected a calibration of temperatures up to {MAX_TEMPERATURE:g}, found {str(record)[:80]}")
+    def of_record(cls, record: Mapping | None) -> Calibration | None:
+        """That of a record as `RECORD` wants it; None where there is none, as in runs and exports made before."""
+        return None if record is None else cls(record["branches"], record["self_ensemble"])
 
 
 def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:

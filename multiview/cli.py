@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from multiview import options
 from multiview.blending import BLENDINGS
+from multiview.export.formats import FORMATS, PRECISIONS, SECONDS
 from multiview.settings import PRESETS, make_settings
 from multiview.splits import EVERY_CLIP
-from multiview.starters import STARTERS
+from multiview.starters import STARTERS, located
 from multiview.support import plugins
 from multiview.support.errors import InputError, exit_status
 from multiview.support.lean import import_keras
@@ -48,13 +48,19 @@ def _train_options(command: Parser) -> None:
     command.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run directory")
     options.add_training_options(command)
     options.add_blending_option(command)
+    command.add_argument(
+        "--tensorboard",
+        type=Path,
+        metavar="DIR",
+        help="losses, accuracies, weights and the confusion matrix of the test for TensorBoard, as training goes",
+    )
     add = command.add_argument
     add(
-        "--devices", type=int, default=1, metavar="N",
+        "--devices", type=options.whole, default=1, metavar="N",
         help="devices that share each batch of this one network, of each worker (1); needs KERAS_BACKEND=jax",
     )  # fmt: skip
     add("--workers", type=options.names, metavar="LIST", help="host:port of each process that shares it, or TF_CONFIG")
-    add("--worker", type=int, metavar="INDEX", help="which of them this is; 0 writes the run")
+    add("--worker", type=options.whole, metavar="INDEX", help="which of them this is; 0 writes the run")
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -68,11 +74,14 @@ def _train(args: argparse.Namespace) -> None:
     from multiview.blending import DivergedError
     from multiview.experiment.evaluate import evaluate
     from multiview.experiment.placement import Placement
+    from multiview.experiment.run import Run
     from multiview.experiment.train import train
+    from multiview.tensorboard import curves
 
     placement = Placement.of(args.devices, args.workers, args.worker, os.environ)
+    drawn = curves(Run(args.run), args.tensorboard) if placement.index == 0 else []
     try:
-        run = train(store, settings, args.run, placement)
+        run = train(store, settings, args.run, drawn, placement)
     except DivergedError as error:
         raise InputError(
             f"training stopped: {error}; the last good state is kept in {args.run}, "
@@ -81,11 +90,13 @@ def _train(args: argparse.Namespace) -> None:
     if placement.index:
         print(f"{placement.name(placement.index)} is done; the run is that of {placement.name(0)}")
         return
+    if settings.fold != EVERY_CLIP and not run.metrics.exists():
+        evaluate(run)
+    for each in drawn:
+        each.finish()
     if settings.fold == EVERY_CLIP:
         print(f"{args.run}: trained on all clips, none is left to test on; the runs of folds say how well it may do")
         return
-    if not run.metrics.exists():
-        evaluate(run)
     _print_metrics(run)
 
 
@@ -106,7 +117,13 @@ def add_grid_options(command: Parser) -> None:
         "--ablations", type=options.names, default=[], metavar="LIST",
         help=f"more multi-view runs, of {','.join(BLENDINGS)} but the preset's own, windowN, intervalN, without_VIEW",
     )  # fmt: skip
-    add("--jobs", type=int, default=1, metavar="N", help="runs at a time, one a GPU where there are several (1)")
+    add(
+        "--jobs",
+        type=options.whole,
+        default=1,
+        metavar="N",
+        help="runs at a time, one a GPU where there are several (1)",
+    )
     add("--cluster", metavar="ADDRESS", help="run on the workers of a Dask scheduler, tcp://host:port")
     add("--print-commands", action="store_true", help="print the command of each run to do, and end")
     add(
@@ -145,13 +162,19 @@ def _grid(args: argparse.Namespace) -> int:
 
 def _evaluate_options(command: Parser) -> None:
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    command.add_argument(
+        "--store",
+        type=Path,
+        metavar="OTHER.h5",
+        help="test on its clips of the same classes, but those that the run has heard, instead of on the run's fold",
+    )
+    command.add_argument("--to", type=Path, metavar="DIR", help="with --store: where the results go (RUN/on_DATASET)")
 
 
 def _print_metrics(run: Run) -> None:
-    from multiview.experiment.predictions import Predictions
     from multiview.guessing import Guessing, Share
 
-    metrics, tested = json.loads(run.metrics.read_text()), Predictions.read(run.predictions)
+    metrics, tested = run.read_metrics(), run.read_predictions()
     scores = ", ".join(f"{name} {100 * value:.2f} %" for name, value in metrics["accuracy"].items())
     print(f"{run.path}: {metrics['clips']} test clips of fold {metrics['fold']}: {scores}")
     guessing = Guessing.of(tested.labels, len(tested.classes))
@@ -163,15 +186,41 @@ def _print_metrics(run: Run) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from multiview.experiment.run import Run
 
-    runs = [Run(path) for path in args.runs]
+    if args.to and (args.store is None or len(args.runs) > 1):
+        raise InputError("expected --to with --store and one run, found it without; drop it")
+    runs = [Run(located(path) if args.store else path) for path in args.runs]
     for run in runs:
         run.read()
+    if args.store:
+        _evaluate_elsewhere(runs, args)
+        return
     import_keras()
     from multiview.experiment.evaluate import evaluate
 
     for run in runs:
         evaluate(run)
         _print_metrics(run)
+
+
+def _evaluate_elsewhere(runs: list[Run], args: argparse.Namespace) -> None:
+    from multiview.store import Store
+
+    store = Store(args.store)
+    import_keras()
+    from multiview.experiment.elsewhere import evaluate_elsewhere
+
+    for run, path in zip(runs, args.runs, strict=True):
+        if run.path != path and not args.to:
+            raise InputError(f"expected --to DIR for the results of the starter model {path}, found none; name one")
+        found = evaluate_elsewhere(run, store, args.to or run.path / f"on_{store.dataset}")
+        print(f"{path} on {args.store}: {found['clips']} clips of {', '.join(found['classes'])}")
+        out = found["left_out"]
+        if out["heard"]:
+            print(f"left out: {out['heard']} clips that it has heard", file=sys.stderr)
+        if out["classes"]:
+            print(f"left out: the clips of {', '.join(out['classes'])}, which it does not know", file=sys.stderr)
+        for name, text in (("accuracy", "of all its classes"), ("accuracy_among", "of these classes alone")):
+            print(f"{text}: {', '.join(f'{row} {100 * value:.2f} %' for row, value in found[name].items())}")
 
 
 def _report_options(command: Parser) -> None:
@@ -188,7 +237,7 @@ def _predict_options(command: Parser) -> None:
     add, formats = command.add_argument, command.add_mutually_exclusive_group()
     add("model", type=Path, metavar="MODEL", help=f"a run, an export, or a starter model: {', '.join(STARTERS)}")
     add("audio", nargs="+", metavar="AUDIO", help="sound files, folders of them, or - for standard input")
-    add("--top", type=int, default=3, metavar="N", help="classes to print (3); --csv has all")
+    add("--top", type=options.whole, default=3, metavar="N", help="classes to print (3); --csv has all")
     add("--branches", action="store_true", help="what each branch says, and how much they disagree")
     add("--threshold", type=float, metavar="P", help="the class is `unknown` where the best is less probable (0 to 1)")
     add("--raw-probabilities", action="store_true", help="as the network gives them, without its temperatures")
@@ -235,13 +284,21 @@ def _predict(args: argparse.Namespace) -> int:
 def _export_options(command: Parser) -> None:
     command.add_argument("run", type=Path, metavar="RUN", help=f"or a starter model: {', '.join(STARTERS)}")
     command.add_argument("--to", required=True, type=Path, metavar="DIR", help="gets DIR/1, DIR/2 ...")
+    texts = "; ".join(f"{name}: {each.text}" for name, each in FORMATS.items())
+    command.add_argument("--format", choices=FORMATS, default="savedmodel", help=f"(savedmodel) {texts}")
+    command.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the weights in files (float32)")
+    command.add_argument(
+        "--seconds", type=float, default=SECONDS, metavar="S",
+        help=f"length of the sounds that sound.tflite or sound.onnx takes ({SECONDS:g}); a SavedModel takes any",
+    )  # fmt: skip
 
 
 def _export(args: argparse.Namespace) -> None:
+    FORMATS[args.format].check(args.precision)  # before Keras, which takes a while
     import_keras()
-    from multiview.export.savedmodel import export
+    from multiview.export.write import export
 
-    print(export(args.run, args.to))
+    print(export(args.run, args.to, args.format, args.precision, args.seconds))
 
 
 def _app_options(command: Parser) -> None:
@@ -252,7 +309,7 @@ def _app_options(command: Parser) -> None:
         help=f"a run, an export, a directory with a report, or a starter model: {', '.join(STARTERS)}",
     )
     command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="to listen on (127.0.0.1)")
-    command.add_argument("--port", type=int, default=7860, metavar="N", help="0 for any that is free (7860)")
+    command.add_argument("--port", type=options.whole, default=7860, metavar="N", help="0 for any that is free (7860)")
 
 
 def _app(args: argparse.Namespace) -> None:
@@ -319,7 +376,7 @@ COMMANDS = {
         _predict,
     ),
     "export": Command(
-        "A SavedModel for TensorFlow Serving, which takes waveforms, as the next version in a directory.",
+        "A SavedModel for TensorFlow Serving, or files for LiteRT or ONNX, as the next version in a directory.",
         "multiview export results/esc10/small/multiview/fold1 --to exports/esc10",
         _export_options,
         _export,

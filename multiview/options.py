@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from multiview.blending import BLENDINGS
 from multiview.settings import KEEP, PRECISIONS, SCHEDULES
 from multiview.splits import EVERY_CLIP
 from multiview.starters import STARTERS
+from multiview.support.words import shown
 from multiview.systems import JOINT_SYSTEMS
 from multiview.views import VIEWS, paper_views
 
@@ -30,13 +32,13 @@ def _words(kinds: Mapping[str, str]) -> str:
 def training_options() -> dict[str, dict]:
     """Field of `Settings` to what argparse takes; made anew, as plugins add names."""
     return {
-        "seed": {"type": int, "metavar": "N", "default": 0, "help": "(0)"},
-        "epochs": {"type": int, "metavar": "N", "help": "E of the schedule (the preset's)"},
-        "batch_size": {"type": int, "metavar": "N", "help": "segments a step (the preset's)"},
+        "seed": {"type": whole, "metavar": "N", "default": 0, "help": "(0)"},
+        "epochs": {"type": whole, "metavar": "N", "help": "E of the schedule (the preset's)"},
+        "batch_size": {"type": whole, "metavar": "N", "help": "segments a step (the preset's)"},
         "learning_rate": {"type": float, "metavar": "X", "help": "after the warm-up (the preset's)"},
-        "window": {"type": int, "metavar": "N", "help": "W of Algorithm 1, in evaluations (the preset's)"},
+        "window": {"type": whole, "metavar": "N", "help": "W of Algorithm 1, in evaluations (the preset's)"},
         "evaluation_interval": {
-            "type": int,
+            "type": whole,
             "metavar": "N",
             "help": "steps from one evaluation to the next (the preset's epochs)",
         },
@@ -80,7 +82,7 @@ def training_options() -> dict[str, dict]:
             "help": "start image networks from weights for images, which Keras downloads, or from a file of them",
         },
         "freeze_epochs": {
-            "type": int,
+            "type": whole,
             "metavar": "N",
             "help": "epochs during which what --init or --pretrained gave stays as it is (0)",
         },
@@ -143,6 +145,13 @@ def there(text: str) -> str:
     return str(Path(text).absolute()) if Path(text).exists() else text
 
 
+def whole(text: str) -> int:
+    """Type of an option that takes a whole number, which nobody needs with more digits."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,9}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"expected a whole number of at most 9 digits, found {shown(text)}")
+    return int(text)
+
+
 def names(text: str) -> list[str]:
     """Type of an option that takes a list of words."""
     return text.split(",")
@@ -152,11 +161,11 @@ def fold(text: str) -> int:
     """Type of an option that takes a fold, or `all` for none to test on."""
     if text == "all":
         return EVERY_CLIP
-    if (number := int(text)) == EVERY_CLIP:
+    if (number := whole(text)) == EVERY_CLIP:
         raise argparse.ArgumentTypeError(f"expected a fold, counted from 1, or all; found {number}")
     return number
 
 
 def numbers(text: str) -> list[int]:
     """Type of an option that takes a list of whole numbers."""
-    return [int(each) for each in text.split(",")]
+    return [whole(each) for each in text.split(",")]

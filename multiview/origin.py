@@ -11,6 +11,7 @@ from pathlib import Path
 
 from multiview.starters import located
 from multiview.support.errors import InputError
+from multiview.support.records import fields, word
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ class Origin:
     def of_record(cls, record: Mapping | None) -> Origin | None:
         """What `run.json` has."""
         return None if record is None else cls(record["path"], record["sha256"])
+
+
+RECORD = fields({"path": word, "sha256": word})
 
 
 @functools.lru_cache(maxsize=8)

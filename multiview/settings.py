@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 
-from multiview import augment, backbones, blending
+from multiview import augment, backbones, blending, origin
 from multiview.origin import Origin
 from multiview.splits import make_split
 from multiview.store import Store
+from multiview.support import records
 from multiview.support.errors import InputError
 from multiview.support.registry import Registry
 from multiview.systems import System, chosen_views, find_system
+from multiview.views import SAMPLE_RATES
 
 DECAY = 0.8  # of the learning rate ...
 MILESTONES = (0.1, 0.2, 0.3)  # ... after these shares of the epochs (Sec. 3.1.3)
@@ -215,6 +218,38 @@ class Settings:
         }
 
 
+def _record() -> records.Check:
+    """What a recorded field has to be, by its annotation; those without a default have always been recorded."""
+    kinds = {
+        "float": records.number(high=sys.float_info.max),  # as the options take
+        "int": records.whole(high=2**31 - 1),
+        "str": records.word,
+        "bool": records.flag,
+        "Origin": origin.RECORD,
+    }
+    known = {
+        **dict.fromkeys(("epochs", "batch_size", "window", "evaluation_epochs"), records.whole(1, 2**31 - 1)),
+        "sample_rate": records.one_of(SAMPLE_RATES),
+        "seed": records.whole(high=MAX_SEED - 1),
+        "keep": records.one_of(KEEP),
+        "schedule": records.one_of(SCHEDULES),
+        "precision": records.one_of(PRECISIONS),
+    }
+    checks = {}
+    for field in fields(Settings):
+        kind, _, null = str(field.type).partition(" | ")
+        check = known.get(field.name, kinds[kind])
+        checks[field.name] = records.maybe(check) if null else check
+    younger = {field.name for field in fields(Settings) if field.default is not MISSING}
+    return records.fields(
+        {name: check for name, check in checks.items() if name not in younger},
+        {name: check for name, check in checks.items() if name in younger},
+    )
+
+
+RECORD = _record()
+
+
 def complete(recorded: dict) -> dict:
     """Recorded settings; those that are younger than the record with their defaults."""
     younger = {field.name: field.default for field in fields(Settings) if field.default is not MISSING}
@@ -272,7 +307,7 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
             f"expected --freeze-epochs from 0, with --init or --pretrained, found {settings.freeze_epochs} with "
             f"{settings.init or settings.pretrained or 'neither'}"
         )
-    for name, known in (("keep", KEEP), ("schedule", SCHEDULES)):
+    for name, known in (("keep", KEEP), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
         if getattr(settings, name) not in known:
             raise InputError(f"expected --{name} of {', '.join(known)}, found {getattr(settings, name)!r}")
     if settings.averaging is not None and not 0 <= settings.averaging < 1:

@@ -49,9 +49,7 @@ def take_over(model: keras.Model, source: keras.Model, views: Sequence[str]) -> 
     for view in views:
         theirs = encoder(source, view)
         for name, layer in encoder(model, view).items():
-            expected, found = (
-                [tuple(each.shape) for each in getattr(part, "weights", ())] for part in (layer, theirs.get(name))
-            )
+            expected, found = _shapes(layer), _shapes(theirs.get(name))
             if expected != found:
                 raise InputError(
                     f"layer {name}: expected weights of shapes {expected}, found {found or 'no such layer'}; "

@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
      "multiview.guessing", "multiview.callbacks", "multiview.training"),
     ("multiview.experiment",),
     ("multiview.predict", "multiview.report"),
+    ("multiview.api", "multiview.tensorboard"),
     ("multiview.export", "multiview.app"),
     ("multiview.cli", "multiview"),
     ("data_prep",),

@@ -27,8 +27,8 @@ from multiview.experiment.train import train
 from multiview.export import savedmodel
 from multiview.export.check import check_graphs, largest_difference
 from multiview.export.model_card import model_card
-from multiview.export.savedmodel import export
 from multiview.export.service import Service, in_float32
+from multiview.export.write import export
 from multiview.networks import build_network
 from multiview.predict import Predictor
 from multiview.predict.saved import Export
@@ -197,7 +197,7 @@ def test_damaged_export_is_named(exported: Path, tmp_path: Path) -> None:
         if (name, content) not in light:
             (copy / "network.tflite").unlink()
         (copy / name).write_bytes(content)
-        with pytest.raises(InputError, match="cannot be loaded"):
+        with pytest.raises(InputError, match="cannot be loaded|is damaged"):
             multiview.load(copy)
 
 
@@ -375,6 +375,21 @@ def test_view_without_a_graph(
                 multiview.load(place)
     finally:
         VIEWS.register(entry)
+
+
+@pytest.mark.parametrize("form", ["litert", "onnx"])
+def test_view_without_a_graph_in_other_formats(
+    form: str, own_view: Run, tmp_path: Path, rng: np.random.Generator, capsys: pytest.CaptureFixture
+) -> None:
+    """The network on views alone, which says so and answers as the run does."""
+    path, live = export(own_view.path, tmp_path, form), multiview.load(own_view.path)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line == "no graph for two_numbers: the export takes segments of views, not waveforms"
+    assert [each.stem for each in path.iterdir() if each.suffix not in (".json", ".md")] == ["network"]
+    assert "**Segments of views only**: two_numbers cannot" in (path / "MODEL_CARD.md").read_text()
+    waveform = 0.1 * rng.standard_normal(3 * RATE)
+    here, there = (each.predict(waveform, RATE).probabilities for each in (live, multiview.load(tmp_path)))
+    np.testing.assert_allclose(here, there, atol=1e-5)
 
 
 @pytest.mark.parametrize(

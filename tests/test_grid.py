@@ -21,9 +21,11 @@ import pytest
 from multiview import cli
 from multiview.experiment.grid import Task, ablation_changes, overview, run_grid, tasks
 from multiview.experiment.run import Run
+from multiview.history import columns
 from multiview.settings import PRESETS, make_settings
 from multiview.store import Store
 from multiview.support.errors import InputError
+from tests.helpers.results import record
 
 
 def test_runs_of_several_seeds(tiny_store: Store, tmp_path: Path) -> None:
@@ -104,25 +106,26 @@ def fake(tmp_path: Path, name: str, script: str, system: str = "mel") -> Task:
     run = Run(tmp_path / "results" / name)
     script = f"import os, sys, time, pathlib; run = pathlib.Path({str(run.path)!r}); {script}"
     script += "; run.joinpath('metrics.json').write_text('{}')"
-    script += """; run.joinpath('run.json').write_text('{"settings": {}, "store": {}, "training_seconds": 120}')"""
+    content = json.dumps({**record(system=system), "training_seconds": 120})
+    script += f"; run.joinpath('run.json').write_text({content!r})"
     return Task(name, tmp_path / "store.h5", run, (sys.executable, "-c", script))
 
 
-def finish(task: Task, seconds: float | None = None, **record) -> None:
+def finish(task: Task, seconds: float | None = None, epochs: int = 2, **entries) -> None:
     task.run.path.mkdir(parents=True, exist_ok=True)
-    record = {"settings": {}, "store": {}, **record}
+    content = {**record(epochs=epochs), **entries}
     if seconds is not None:
         task.run.metrics.write_text("{}")
-        record["training_seconds"] = seconds
-    task.run.record.write_text(json.dumps(record))
+        content["training_seconds"] = seconds
+    task.run.record.write_text(json.dumps(content))
 
 
 def under_way(task: Task, epoch: int, seconds: float) -> None:
     """A run of 100 epochs whose checkpoint is at `epoch`."""
-    finish(task, status="running")
-    task.run.record.write_text(json.dumps({**task.run.read(), "settings": {"epochs": 100}}))
-    record = {"rows": [{"epoch": 0}, {"epoch": epoch}], "seconds": seconds}
-    np.savez(task.run.checkpoint, record=np.array(json.dumps(record)), other=np.zeros(3))
+    finish(task, status="running", epochs=100)
+    rows = [dict.fromkeys(columns(["mel"]), 0), {**dict.fromkeys(columns(["mel"]), 0), "evaluation": 1, "epoch": epoch}]
+    state = {"rows": rows, "best_row": rows[0], "seconds": seconds}
+    np.savez(task.run.checkpoint, record=np.array(json.dumps(state)), other=np.zeros(3))
 
 
 def test_overview_says_what_is_done_running_and_to_do(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_crash_at_every_rename_equals_an_undisturbed_run(
 def test_directory_in_use_is_refused(tiny_store: Store, tiny_settings, tmp_path: Path) -> None:
     with (
         Run(tmp_path / "run").locked(),
-        pytest.raises(InputError, match="is being trained by another process"),
+        pytest.raises(InputError, match="is being trained or tested by another process"),
     ):
         train(tiny_store, tiny_settings(), tmp_path / "run")
 

@@ -30,7 +30,7 @@ from multiview.report.tables import runs_section, table_3
 from multiview.support import registry
 from multiview.systems import table_rows
 from multiview.views import MEL, VIEWS, paper_views
-from tests.helpers.results import HALF, RIGHT, WRONG, write_multiview, write_run, write_runs
+from tests.helpers.results import HALF, RIGHT, WRONG, record, write_multiview, write_run, write_runs
 
 
 @pytest.fixture
@@ -148,6 +148,9 @@ def write_many_classes(path: Path, system: str = "mel", classes: int = 50) -> No
     Predictions([f"{n}.wav" for n in range(len(labels))], labels, names, probabilities, {system: 1.0}).write(
         path / "predictions.h5"
     )
+    content = json.loads((path / "run.json").read_text())
+    content["store"]["classes"] = names
+    (path / "run.json").write_text(json.dumps(content))
 
 
 def test_fifty_classes_are_readable_on_the_page(tmp_path: Path) -> None:
@@ -343,7 +346,7 @@ def test_report_is_one_page_that_needs_no_network(tmp_path: Path) -> None:
     failed = tmp_path / "raw" / "fold3"
     failed.mkdir()
     (failed / "run.json").write_text(
-        json.dumps({"settings": {}, "store": {}, "status": "failed", "reason": "the loss of <raw> is nan"})
+        json.dumps({**record(system="raw"), "status": "failed", "reason": "the loss of <raw> is nan"})
     )
     (tmp_path / "cqt" / "fold4").mkdir()
     (tmp_path / "cqt" / "fold4" / "run.json").write_text("{")

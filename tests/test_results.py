@@ -60,15 +60,6 @@ def test_a_folder_of_the_users_own_is_left_alone(tmp_path: Path) -> None:
     assert "mel" not in collect(tmp_path).runs
 
 
-def test_records_without_system_are_those_of_the_metrics(tmp_path: Path) -> None:
-    write_runs(tmp_path)
-    path = tmp_path / "multiview" / "fold1" / "run.json"
-    record = json.loads(path.read_text())
-    del record["settings"]["system"]
-    path.write_text(json.dumps(record))
-    assert collect(tmp_path).system("multiview").branches == PAPER_BRANCHES
-
-
 def test_late_fusion_only_of_folds_with_all_views(tmp_path: Path) -> None:
     write_runs(tmp_path)
     (tmp_path / "cqt" / "fold1" / "metrics.json").unlink()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from multiview.options import whole as whole_number
 from multiview.store import About
 from multiview.support.errors import InputError
 from multiview.support.registry import Registry
@@ -214,9 +215,9 @@ def whole(least: int = 0) -> Callable[[str], int]:
     """For `Option.keywords` and the like: the type of a whole number of at least `least`."""
 
     def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, found {text}")
-        return int(text)
+        if (found := whole_number(text)) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, found {found}")
+        return found
 
     return number
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from multiview.app.answer import PAGES
 from multiview.app.pictures import data_address
-from multiview.experiment.results import Results, read_metrics, trial_of
+from multiview.experiment.results import Results, trial_of
 from multiview.experiment.run import Run
 from multiview.report.build import PAGE, draw_figures
 
@@ -29,7 +29,7 @@ def training(path: Path) -> str | None:
     run = Run(path)
     if not run.metrics.is_file():
         return None
-    metrics, store = read_metrics(run), run.read()["store"]
+    metrics, store = run.read_metrics(), run.read()["store"]
     results = Results(store["dataset"], {metrics["system"]: {trial_of(run): run}}, views=tuple(store.get("views", ())))
     with tempfile.TemporaryDirectory(prefix="multiview-") as folder:
         figures = {

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+
+import numpy as np
 
 from multiview.calibration import calibrate
 from multiview.evaluation import accuracy, average_by_clip, predict_segments, self_ensemble
@@ -12,6 +15,7 @@ from multiview.segments import test_segments
 from multiview.splits import EVERY_CLIP, make_split
 from multiview.support.errors import InputError
 from multiview.support.files import write_json
+from multiview.systems import System
 
 
 def evaluate(run: Run) -> dict:
@@ -27,11 +31,16 @@ def evaluate(run: Run) -> dict:
     Raises
     ------
     InputError
-        If it was trained on every clip.
+        If it was trained on every clip, or is in use.
     """
-    system, settings = run.system(), run.settings()
-    if settings["fold"] == EVERY_CLIP:
+    if run.settings()["fold"] == EVERY_CLIP:
         raise InputError(f"{run.path} was trained on all clips, none is left to test on; test a run of a fold")
+    with run.locked():
+        return _evaluate(run)
+
+
+def _evaluate(run: Run) -> dict:
+    system, settings = run.system(), run.settings()
     store, model = run.store(), run.load_model()
     split = make_split(store, settings["fold"], settings["seed"])
     if run.calibration() is None:
@@ -47,21 +56,22 @@ def evaluate(run: Run) -> dict:
         weights=model.weights_by_branch(),
     )
     predictions.write(run.predictions)
-    scores = {
-        branch: accuracy(probabilities, predictions.labels)
-        for branch, probabilities in predictions.probabilities.items()
-    }
-    if system.ensemble:
-        scores[system.ensemble] = accuracy(
-            self_ensemble(predictions.probabilities, predictions.weights), predictions.labels
-        )
     metrics = {
         "system": system.name,
         "dataset": store.dataset,
         "fold": settings["fold"],
         "clips": len(rows),
-        "accuracy": scores,
+        "accuracy": scores_of(predictions, system),
     }
     write_json(run.metrics, metrics)
     run.update(status="evaluated")
     return metrics
+
+
+def scores_of(predictions: Predictions, system: System, among: Sequence[int] | None = None) -> dict[str, float]:
+    """Accuracy of each branch and of the self-ensemble as fractions, where only the classes `among` may be named."""
+    rows = dict(predictions.probabilities)
+    if system.ensemble:
+        rows[system.ensemble] = self_ensemble(predictions.probabilities, predictions.weights)
+    allowed = np.isin(np.arange(len(predictions.classes)), range(len(predictions.classes)) if among is None else among)
+    return {name: accuracy(np.where(allowed, values, -1), predictions.labels) for name, values in rows.items()}

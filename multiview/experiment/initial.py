@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from multiview.backbones import able
-from multiview.experiment.run import HEARD, STARTED_FROM, Run
+from multiview.experiment.heard import heard
+from multiview.experiment.run import Run
+from multiview.experiment.schema import HEARD, STARTED_FROM
 from multiview.networks import BlendedModel
 from multiview.settings import Settings
-from multiview.splits import Split, make_split
+from multiview.splits import Split
 from multiview.starters import located
 from multiview.store import Store
 from multiview.support.errors import InputError
@@ -44,10 +45,11 @@ class Initial:
                 f"expected --init with a network on {' or '.join(wanted)} at {store.sample_rate} Hz, found one on "
                 f"{', '.join(own)} at {recorded['sample_rate']} Hz; name another"
             )
-        if heard := _heard(run, store, split):
+        tested = {str(store.ids[row]) for row in split.test}
+        if known := [name for name in (heard(run, store) if tested else ()) if name in tested]:
             raise InputError(
                 f"expected --init with a network that has not heard the test clips of fold {settings.fold}, found "
-                f"{len(heard)} of them in its training, {heard[0]} first; train it on the same fold, or this one on all"
+                f"{len(known)} of them in its training, {known[0]} first; train it on the same fold, or this one on all"
             )
         if new := [view for view in wanted if view not in own]:
             print(f"{settings.init.path} has no {', '.join(new)}: started anew", file=sys.stderr)
@@ -86,16 +88,3 @@ def start(model: BlendedModel, settings: Settings, initial: Initial | None) -> l
                 load(model, view, settings.pretrained.path)
                 taken.append(view)
     return taken
-
-
-def _heard(run: Run, store: Store, split: Split) -> list[str]:
-    """Test clips that the run, or one that it started from, was trained on; as far as that can be told here."""
-    heard: set[str] = set()  # without suffixes, as collections are passed on in other formats
-    link: dict | None = run.read()
-    while link:
-        heard.update(Path(name).stem for name in link.get(HEARD) or ())
-        if link["store"]["fingerprint"] == store.fingerprint:
-            theirs = make_split(store, link["settings"]["fold"], link["settings"]["seed"])
-            heard.update(Path(str(store.ids[row])).stem for row in (*theirs.train, *theirs.validation))
-        link = link.get(STARTED_FROM)
-    return [name for name in (str(store.ids[row]) for row in split.test) if Path(name).stem in heard]

@@ -81,7 +81,7 @@ class Recorder:
     def __init__(self, run: Run, system: System, keep: str = "first_best", window: int = 1) -> None:
         self.branches = system.branches
         self.history = HistoryFile(run.history, system.branches)
-        self.checkpoint = Checkpoint(run.checkpoint)
+        self.checkpoint = Checkpoint(run.checkpoint, system.branches)
         self.kept = Kept(system.scored, keep, window)
         self.evaluations: list[Evaluation] = []
         self.seconds = 0.0

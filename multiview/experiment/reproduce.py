@@ -20,18 +20,18 @@ from multiview.experiment.grid import Task, seeds_of, tasks
 from multiview.experiment.grid import planned as runs
 from multiview.settings import PRESETS
 from multiview.store import About, Store
-from multiview.support import plugins
 from multiview.support.errors import InputError, exit_status
 from multiview.support.files import twin
+from multiview.support.programs import command
 from multiview.views import SAMPLE_RATES, in_order, paper_views
 
 ALL = "all"  # the paper's datasets
 DEFAULT_PRESET = "paper"
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """What `multiview reproduce` takes beside the options of a grid and of every training."""
-    add = command.add_argument
+    add = parser.add_argument
     add(
         "dataset",
         metavar="DATASET",
@@ -44,13 +44,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on when more than 5 %% of the clips are missing or unreadable: a protocol of its own",
     )
-    add("--sample-rate", type=int, choices=sorted(SAMPLE_RATES), help="Hz; the preset's or the dataset's own")
+    add("--sample-rate", type=options.whole, choices=sorted(SAMPLE_RATES), help="Hz; the preset's or the dataset's own")
     add("--root", type=Path, default=Path(), metavar="DIR", help="gets stores/, results/ and audio/ (here)")
-    command.epilog = (
+    parser.epilog = (
         "The options of multiview-prepare DATASET, such as --download, --name, --csv or --without-faulty, are taken,\n"
         "too.\n"
         "Leaves the store in stores/, and runs, table, pictures and page in results/DATASET/PRESET/; with other\n"
-        f"clips or views than the paper's in folders that say so.\n\n{command.epilog}"
+        f"clips or views than the paper's in folders that say so.\n\n{parser.epilog}"
     )
 
 
@@ -111,21 +111,9 @@ def _refuse(args: argparse.Namespace, message: str) -> NoReturn:
     raise AssertionError
 
 
-def _program(name: str) -> str:
-    program = Path(sys.executable).parent / name
-    if not program.exists():
-        raise InputError(f"expected the command {name} beside {sys.executable}, found none; say pip install .")
-    return str(program)
-
-
-def _with_plugins(command: Sequence[str]) -> list[str]:
-    return [*command, *(text for plugin in plugins.given() for text in ("--plugin", plugin))]
-
-
 def _asked(args: argparse.Namespace, words: Sequence[str]) -> str:
     """What `multiview-prepare` answers; its refusals are ours."""
-    command = _with_plugins([_program("multiview-prepare"), *words])
-    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    answer = subprocess.run(command("multiview-prepare", words), stdout=subprocess.PIPE, text=True, check=False)
     if answer.returncode:
         raise SystemExit(answer.returncode)
     return answer.stdout
@@ -160,9 +148,7 @@ def _plan(args: argparse.Namespace, dataset: str) -> Plan:
     chosen = {"preset": preset, "folds": folds, "jobs": args.jobs, "cluster": args.cluster}
     chosen |= {"systems": args.systems and ",".join(args.systems), "ablations": ",".join(args.ablations) or None}
     return Plan(
-        prepare=_with_plugins(
-            [_program("multiview-prepare"), *words, *options.words({"store": store, "sample_rate": rate})]
-        ),
+        prepare=command("multiview-prepare", [*words, *options.words({"store": store, "sample_rate": rate})]),
         store=store,
         results=results,
         folder=f"{preset}{others}",
@@ -186,7 +172,7 @@ def _check_settings(args: argparse.Namespace, preset: str, path: Path, rate: int
 def _grid(plan: Plan, args: argparse.Namespace) -> list[str]:
     words = [str(plan.store), *options.words({"results": plan.place(), **plan.grid})]
     words += [f"--{name.replace('_', '-')}" for name in ("status", "print_commands") if getattr(args, name)]
-    return _with_plugins([_program("multiview"), "grid", *words])
+    return command("multiview", ["grid", *words])
 
 
 def _carry_out(plan: Plan, args: argparse.Namespace) -> int:
@@ -208,7 +194,7 @@ def _carry_out(plan: Plan, args: argparse.Namespace) -> int:
     trained = _stage(_grid(plan, args))
     if trained == 130:
         return trained
-    if status := _stage(_with_plugins([_program("multiview"), "report", str(plan.place())])):
+    if status := _stage(command("multiview", ["report", str(plan.place())])):
         return status
     minutes, seconds = divmod(round(time.monotonic() - begin), 60)
     print(f"time: {minutes} min {seconds} s", flush=True)
@@ -217,9 +203,9 @@ def _carry_out(plan: Plan, args: argparse.Namespace) -> int:
     return trained
 
 
-def _stage(command: Sequence[str], quiet: bool = False) -> int:
+def _stage(words: Sequence[str], quiet: bool = False) -> int:
     """Exit status of a command, which is left to save its state when it is interrupted."""
-    process = subprocess.Popen(command, stdout=sys.stderr if quiet else None)
+    process = subprocess.Popen(words, stdout=sys.stderr if quiet else None)
     try:
         return process.wait()
     except KeyboardInterrupt:

@@ -16,8 +16,7 @@ from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import ABLATIONS, Run, Trial
 from multiview.history import column
 from multiview.support.errors import InputError
-from multiview.support.files import read_json
-from multiview.systems import JOINT, LATE_FUSION, System, find_system, system_names, table_rows
+from multiview.systems import JOINT, LATE_FUSION, System, system_names, table_rows
 from multiview.views import VIEWS, paper_views
 
 
@@ -37,15 +36,15 @@ class Results:
 
     def system(self, name: str) -> System:
         """The views and branches of a system, as its runs have them."""
-        return system_of(next(iter(self.runs[name].values())))
+        return next(iter(self.runs[name].values())).system()
 
     def history(self, system: str, trial: Trial) -> pd.DataFrame:
         """`history.csv` of a run."""
-        return pd.read_csv(self.runs[system][trial].history)
+        return pd.DataFrame(self.runs[system][trial].read_history())
 
     def predictions(self, system: str, trial: Trial) -> Predictions:
         """`predictions.h5` of a run."""
-        return Predictions.read(self.runs[system][trial].predictions)
+        return self.runs[system][trial].read_predictions()
 
     @functools.cached_property
     def fused_views(self) -> tuple[str, ...]:
@@ -105,11 +104,6 @@ def _ordered(order: Iterable[str], names: Iterable[str]) -> list[str]:
     return [*known, *(name for name in names if name not in known)]
 
 
-def system_of(run: Run) -> System:
-    """The system of an evaluated run, its name taken from the metrics where the settings do not have it."""
-    return run.system() if "system" in run.settings() else find_system(read_metrics(run)["system"])
-
-
 def branches_of(history: pd.DataFrame) -> list[str]:
     """The branches that a `history.csv` has weights of, in their order."""
     start = column("weight", "")
@@ -136,21 +130,8 @@ def right(found: Predictions, branch: str) -> np.ndarray:
 
 def trial_of(run: Run) -> Trial:
     """The fold and the seed of an evaluated run."""
-    return Trial(read_metrics(run)["fold"], run.settings()["seed"])
-
-
-def read_metrics(run: Run) -> dict:
-    """`metrics.json` of a run.
-
-    Raises
-    ------
-    InputError
-        If it is damaged.
-    """
-    try:
-        return read_json(run.metrics)
-    except ValueError as error:
-        raise InputError(f"{run.metrics} is damaged ({error}); run multiview evaluate {run.path}") from error
+    settings = run.settings()
+    return Trial(settings["fold"], settings["seed"])
 
 
 def collect(directory: str | Path) -> Results:
@@ -190,7 +171,7 @@ def _evaluated(folder: Path, system: str, failed: list[tuple[Path, str]]) -> dic
             if (reason := run.why_failed()) is not None:
                 failed.append((path, reason))
             continue
-        metrics = read_metrics(run)
+        metrics = run.read_metrics()
         if metrics["system"] != system and system not in system_names():
             continue  # a folder of the user's own, such as a copy
         trial = trial_of(run)
@@ -210,7 +191,8 @@ def _one_store(directory: Path, runs: list[Run]) -> dict:
     stores = {}
     for run in runs:
         store = run.read()["store"]
-        stores[store["dataset"], store["sample_rate"], store["fingerprint"]] = (run.path, store)
+        known = (*(store[key] for key in ("dataset", "sample_rate", "fingerprint")), tuple(store["classes"]))
+        stores[known] = (run.path, store)
     if len(stores) > 1:
         raise InputError(
             f"expected runs on one store below {directory}, found several: "
@@ -222,7 +204,7 @@ def _one_store(directory: Path, runs: list[Run]) -> dict:
 
 def _check_views(trials: Mapping[Trial, Run]) -> None:
     """Refuse trials of a system that were trained on different views: their mean would be of no system."""
-    views = {system_of(run).views: run.path for run in trials.values()}
+    views = {run.system().views: run.path for run in trials.values()}
     if len(views) > 1:
         found = " and ".join(f"{','.join(names)} in {path}" for names, path in views.items())
         raise InputError(f"expected one choice of views on all folds, found {found}; keep each choice's runs apart")

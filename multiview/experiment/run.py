@@ -4,37 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import os
 import platform
+import reprlib
 import resource
 import subprocess
 import sys
-import zipfile
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from multiview.calibration import Calibration
+from multiview.experiment.checkpoint import Checkpoint
+from multiview.experiment.predictions import Predictions
+from multiview.experiment.schema import FAILURE, METRICS, RUN
+from multiview.history import read_history
 from multiview.settings import Settings, complete, from_record
 from multiview.store import About, Store
 from multiview.support import plugins
 from multiview.support.errors import InputError
-from multiview.support.files import ANY_LEFTOVERS, is_locked, locked, read_json, write_json
+from multiview.support.files import ANY_LEFTOVERS, is_locked, locked, write_json
 from multiview.support.lean import import_keras
+from multiview.support.records import damaged, read_record
+from multiview.support.words import listed
 from multiview.systems import System, find_system
+from multiview.views import geometry
 
 if TYPE_CHECKING:
     import keras
 
 STATES = ("done", "running", "interrupted", "failed", "to do")
 ABLATIONS = "ablations"  # folder of multi-view runs that differ from the preset's in one setting
-HEARD = "heard"  # entry of `run.json`: the clips of the training, where the store cannot tell
-STARTED_FROM = "started_from"  # entry: what `--init` named, as its own `run.json` says it
 PACKAGES = ("tensorflow", "jax", "keras", "numpy", "h5py", "librosa", "spafe")
 
 
@@ -123,7 +126,7 @@ class Run:
         InputError
             If another process holds it.
         """
-        with locked(self.path / "run.lock", f"{self.path} is being trained", ANY_LEFTOVERS):
+        with locked(self.path / "run.lock", f"{self.path} is being trained or tested", ANY_LEFTOVERS):
             yield
 
     def is_locked(self) -> bool:
@@ -140,13 +143,45 @@ class Run:
         """
         if not self.record.is_file():
             raise InputError(f"expected a run directory with a run.json, found none at {self.path}")
-        try:
-            record = read_json(self.record)
-            if not {"settings", "store"} <= set(record):
-                raise ValueError("no settings or no store")
-            return record
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{self.record} is damaged ({error}); delete {self.path} and train again") from error
+        return read_record(self.record, RUN, f"delete {self.path} and train again")
+
+    def read_metrics(self) -> dict:
+        """Content of `metrics.json`, which is of this run's system and fold.
+
+        Raises
+        ------
+        InputError
+            If it is missing or damaged, or of another run.
+        """
+        again, system, settings = f"run multiview evaluate {self.path}", self.system(), self.settings()
+        found = read_record(self.metrics, METRICS, again)
+        rows = {*system.branches, *([system.ensemble] if system.ensemble else [])}
+        wanted = {"system": system.name, "dataset": self.read()["store"]["dataset"], "fold": settings["fold"]}
+        pairs = [(name, found[name], want) for name, want in wanted.items()]
+        for name, have, want in (*pairs, ("accuracy of", sorted(found["accuracy"]), sorted(rows))):
+            if have != want:
+                raise damaged(self.metrics, f"expected {name} {want}, found {reprlib.repr(have)}", again)
+        return found
+
+    def read_history(self) -> list[dict[str, float]]:
+        """The rows of `history.csv`, see `multiview.history`.
+
+        Raises
+        ------
+        InputError
+            If it is missing or damaged.
+        """
+        return read_history(self.history, self.system().branches)
+
+    def read_predictions(self) -> Predictions:
+        """Content of `predictions.h5`, which is of this run's branches and classes.
+
+        Raises
+        ------
+        InputError
+            If it is missing or damaged, or of another run.
+        """
+        return Predictions.read(self.predictions, self.system().branches, self.read()["store"]["classes"])
 
     def settings(self) -> dict:
         """The run's settings; those that are younger than it with their defaults."""
@@ -166,8 +201,7 @@ class Run:
 
     def about(self) -> About:
         """The dataset's protocol and terms, as far as the run recorded them."""
-        found = self.read()["store"].get("about", {})
-        return About(**{field.name: found[field.name] for field in fields(About) if field.name in found})
+        return About.of_record(self.read()["store"].get("about", {}))
 
     def calibration(self) -> Calibration | None:
         """The temperatures of the kept model; None of runs that were made before, and are not trained yet.
@@ -177,10 +211,11 @@ class Run:
         InputError
             If the record of them is damaged.
         """
-        try:
-            return Calibration.of_record(self.read().get("calibration"))
-        except ValueError as error:
-            raise InputError(f"{self.record} is damaged ({error}); delete the entry, run multiview evaluate") from error
+        found, branches = Calibration.of_record(self.read().get("calibration")), self.system().branches
+        if found and set(found.branches) != set(branches):
+            reason = f"expected temperatures of {', '.join(branches)}, found those of {listed(sorted(found.branches))}"
+            raise damaged(self.record, reason, f"delete its entry calibration and run multiview evaluate {self.path}")
+        return found
 
     def progress(self) -> tuple[float, float]:
         """Share of the training that would not have to be done again, and the seconds that it took.
@@ -190,10 +225,9 @@ class Run:
         try:
             if self.model.is_file() or self.metrics.is_file():
                 return 1.0, self.read().get("training_seconds", 0.0)
-            with np.load(self.checkpoint) as arrays:
-                record = json.loads(str(arrays["record"]))
-            return record["rows"][-1]["epoch"] / self.settings()["epochs"], record["seconds"]
-        except (InputError, OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+            epoch, seconds = Checkpoint(self.checkpoint, self.system().branches).progress()
+            return min(1.0, epoch / self.settings()["epochs"]), seconds
+        except (InputError, OSError, ValueError):
             return 0.0, 0.0
 
     def update(self, **changes) -> None:
@@ -252,7 +286,9 @@ class Run:
             record = self.read() if self.record.is_file() else {}
             if record.get("status") == "failed":
                 return record.get("reason", "")
-            return read_json(self.failure)["reason"] if self.failure.is_file() else None
+            if not self.failure.is_file():
+                return None
+            return read_record(self.failure, FAILURE, "delete it and repeat the command")["reason"]
         except InputError as error:
             return str(error)
 
@@ -312,6 +348,8 @@ class Run:
         record = self.read()
         plugins.require(self.path, record.get("plugins"))
         recorded = record["store"]
+        if "path" not in recorded:
+            raise InputError(f"expected a run with its store, found {self.path} without; name a run of your own")
         store = Store(Path(os.path.normpath(self.path / recorded["path"])))
         if store.fingerprint != recorded["fingerprint"]:
             raise InputError(
@@ -331,13 +369,27 @@ class Run:
         import_keras()
         import keras
 
-        import multiview.networks  # noqa: F401  registers the layers
+        from multiview.experiment.model_file import check_model_file
+        from multiview.networks import BlendedModel
 
-        plugins.require(self.path, self.read().get("plugins"))
+        system, store = self.system(), self.read()["store"]
         if not self.model.is_file():
             raise InputError(f"{self.path} has no model.keras yet; finish it with multiview train")
         try:
-            return keras.saving.load_model(self.model)
+            check_model_file(self.model)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", "Skipping")  # Keras would leave weights that are missing as drawn
+                model = keras.saving.load_model(self.model)
+            if not isinstance(model, BlendedModel):
+                raise ValueError(f"expected a network of ours, found {type(model).__name__}")
+            size = geometry(store["sample_rate"], system.views)
+            wanted = {view: (*size.segment_shape(view), 1) for view in system.views}
+            wanted |= {f"{branch} out": (len(store["classes"]),) for branch in system.branches}
+            found = {view: tuple(each.shape[1:]) for view, each in model.input.items()}
+            found |= {f"{branch} out": tuple(each.shape[1:]) for branch, each in model.output.items()}
+            if found != wanted:
+                raise ValueError(f"expected a network of {wanted}, found one of {found}")
+            return model
         except Exception as error:  # of any kind, where the file is damaged or would run code
-            reason = str(error).strip().split("\n")[0]
+            reason = str(error).strip().split("\n")[0][:500]
             raise InputError(f"{self.model} cannot be loaded ({reason}); train again") from error

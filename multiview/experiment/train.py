@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from multiview.experiment.initial import Initial, start
 from multiview.experiment.outlook import Outlook
 from multiview.experiment.placement import ALONE, Placement, Team, joined
 from multiview.experiment.recorder import Follower, Recorder
-from multiview.experiment.run import STARTED_FROM, Run
+from multiview.experiment.run import Run
+from multiview.experiment.schema import STARTED_FROM
 from multiview.networks import BlendedModel
 from multiview.settings import Settings
 from multiview.splits import Split, make_split
@@ -28,20 +30,37 @@ from multiview.support.files import replacing
 from multiview.training import TrainingSegments, averaged_network, compile_network, fit, make_network
 
 
-def train(store: Store, settings: Settings, path: str | Path, placement: Placement = ALONE) -> Run:
+def train(
+    store: Store,
+    settings: Settings,
+    path: str | Path,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    placement: Placement = ALONE,
+) -> Run:
     """Train one system on one fold, or on every clip, in the run directory `path`, or continue what is there.
 
     Leaves `run.json`, `history.csv` and `model.keras`. A finished run is left as it is. Of several workers the first
     leaves them; the others do the same steps, and return when these are done.
 
+    Parameters
+    ----------
+    callbacks
+        Further callbacks of Keras. What they call an epoch goes from one evaluation to the next, and `logs` has the
+        columns of `history.csv` by branch. They are no part of the settings, and the run does not record them.
+    placement
+        The devices, and the workers, that share the network. No part of the settings, either.
+
     Raises
     ------
     InputError
         If the store has no such fold, the directory holds another run or is in use, what the run shall start from
-        does not fit, or there are no such devices or workers.
+        does not fit, one of `callbacks` is none, or there are no such devices or workers.
     DivergedError
         If a loss is no longer finite, or has exploded; the last good checkpoint stays.
     """
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise InputError(f"expected callbacks that are keras.callbacks.Callback, found {callback!r}; drop it")
     placement.check(settings.batch_size)
     with joined(placement, store, settings) as team:
         run, split = team.run(path), make_split(store, settings.fold, settings.seed)
@@ -55,12 +74,13 @@ def train(store: Store, settings: Settings, path: str | Path, placement: Placeme
         policy = keras.config.dtype_policy()
         with run.locked():
             if team.share(run.begin(store, settings, team.devices), run.checkpoint):
+                team.part()
                 print(f"{path} is trained already")
                 return run
             try:
                 keras.config.set_dtype_policy(settings.dtype_policy)
                 with team.scope():
-                    recorder = _fit(store, settings, split, data, run, initial, team)
+                    recorder = _fit(store, settings, split, data, run, initial, callbacks, team)
                 team.part()
                 if team.first:
                     _keep(store, settings, split, run, initial, recorder)
@@ -88,6 +108,7 @@ def _fit(
     data: TrainingSegments,
     run: Run,
     initial: Initial | None,
+    callbacks: Sequence[keras.callbacks.Callback],
     team: Team,
 ) -> Recorder:
     """Build and fit; what was recorded has the kept model."""
@@ -118,7 +139,8 @@ def _fit(
         evaluated=averaged_network(build(), store, settings, split) if settings.averaging else lambda model: model,
     )
     blending.replay(recorder.evaluations)
-    fit(model, data, [blending, progress], recorder.done, started if settings.freeze_epochs else ())
+    # After `blending`, whose evaluation they find in `logs`.
+    fit(model, data, [blending, *callbacks, progress], recorder.done, started if settings.freeze_epochs else ())
     return recorder
 
 

@@ -1,1 +1,1 @@
-"""SavedModels of runs, for TensorFlow Serving and whatever else runs TensorFlow."""
+"""Exports of runs: SavedModels for TensorFlow Serving and whatever else runs TensorFlow, files for LiteRT and ONNX."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 import soundfile
 import tensorflow as tf
 
-from multiview.export.service import CLASSES, PROBABILITIES
+from multiview.export.service import CLASSES
+from multiview.export.trial import PROBABILITIES, trial_sounds
 from multiview.predict.light import FILE, light_network
 from multiview.predict.predictor import Prediction, Predictor
 from multiview.predict.saved import VIEWS_SIGNATURE
@@ -65,18 +66,6 @@ def requests(waveforms: np.ndarray, sample_rate: int) -> dict[str, dict[str, np.
         "int16": {"waveforms": waveforms},
         "wav_bytes": {"wav_bytes": np.array([wav(waveform) for waveform in waveforms], object)},
     }
-
-
-def trial_sounds(size: Geometry) -> Iterator[np.ndarray]:
-    """Batches float32 [2, samples] of several lengths, of noise, a rising tone, clicks, and silence."""
-    rng, rate = np.random.default_rng(0), size.sample_rate
-    for samples in (size.segment_samples, round(2.3 * rate), 5 * rate):
-        time = np.arange(samples) / rate
-        noise = 0.1 * rng.standard_normal(samples)
-        tone = 0.5 * np.sin(2 * np.pi * (100 * time + 300 * time**2))
-        clicks = np.where(np.arange(samples) % (rate // 4) == 0, 0.9, 0.0)
-        yield np.array([noise, tone], np.float32)
-        yield np.array([clicks, np.zeros(samples)], np.float32)
 
 
 def _difference(answer: dict[str, Any], expected: Sequence[Prediction]) -> float:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import jinja2
 
-from multiview.experiment.predictions import Predictions
-from multiview.experiment.run import STARTED_FROM, Run
+from multiview.experiment.run import Run
+from multiview.experiment.schema import STARTED_FROM
 from multiview.guessing import Guessing, Share
 from multiview.settings import KEEP, PRESETS
 from multiview.support.errors import InputError
-from multiview.support.files import read_json
 from multiview.systems import label
 from multiview.views import geometry
 
@@ -34,9 +33,9 @@ def tested_folds(run: Run) -> list[dict]:
     for path in sorted(run.path.resolve().parent.glob("fold*")):
         other = Run(path)
         try:
-            found, theirs, metrics = other.settings(), other.read(), read_json(other.metrics)
+            found, theirs, metrics = other.settings(), other.read(), other.read_metrics()
             fold, clips, scores = metrics["fold"], metrics["clips"], list(metrics["accuracy"].values())
-        except (InputError, OSError, KeyError, ValueError, TypeError):
+        except (InputError, OSError):
             continue  # not finished, or damaged, which is no matter of this run
         if any(found.get(key) != value for key, value in settings.items() if key not in of_fold):
             continue
@@ -54,7 +53,7 @@ def _stretches(settings: dict) -> bool:
 def _guessing(run: Run) -> Guessing | None:
     """What guessing gives on the test clips; None where there are no predictions."""
     try:
-        tested = Predictions.read(run.predictions)
+        tested = run.read_predictions()
     except InputError:
         return None
     return Guessing.of(tested.labels, len(tested.classes))

@@ -24,17 +24,18 @@ import tensorflow as tf
 from multiview.audio import MAX_AMPLITUDE
 from multiview.calibration import LEAST, Calibration
 from multiview.evaluation import BATCH_SIZE
+from multiview.export.trial import PROBABILITIES
 from multiview.networks import BlendedModel, build_network
 from multiview.predict.saved import VIEWS_SIGNATURE
 from multiview.recurrence import without_cudnn
-from multiview.segments import Segments, cut_in_graph, test_starts_in_graph
+from multiview.segments import Segments, cut_in_graph, test_starts, test_starts_in_graph
 from multiview.systems import System
 from multiview.transfer import statistics_of
 from multiview.views import VIEWS, Geometry, Sound
 from multiview.views.raw import FULL_SCALE
 
 Tensors = dict[str, tf.Tensor]
-PROBABILITIES, CLASSES = "class_probabilities", "classes"
+CLASSES = "classes"
 MAX_SECONDS = 1920  # of audio in a request, 64 clips of 30 s: views take 1.5 MiB a second
 
 
@@ -164,14 +165,39 @@ class Service:
 
     def _complete(self, branches: Tensors, calibration: Calibration | None = None) -> Tensors:
         """Branches with Eq. (6) and the classes' names, a row each, as TensorFlow Serving merges requests by rows."""
+        answer = self._fused(branches, calibration)
+        return {**answer, CLASSES: tf.tile(tf.constant([self._classes]), [tf.shape(answer[PROBABILITIES])[0], 1])}
+
+    def _fused(self, branches: Tensors, calibration: Calibration | None = None) -> Tensors:
+        """Branches with Eq. (6)."""
         branches = {branch: tf.cast(branches[branch], tf.float32) for branch in self.network.branches}
         weights = tf.unstack(self.network.branch_weights.value, num=len(branches))
         fused = tf.add_n([weight * values for weight, values in zip(weights, branches.values(), strict=True)])
         if calibration:
             branches = {name: _tempered(values, calibration.branches[name]) for name, values in branches.items()}
             fused = _tempered(fused, calibration.self_ensemble)
-        names = tf.tile(tf.constant([self._classes]), [tf.shape(fused)[0], 1])
-        return {PROBABILITIES: fused, **branches, CLASSES: names}
+        return {PROBABILITIES: fused, **branches}
+
+    # What other runtimes take: sounds of one length, and neither FFT, nor checks, nor strings.
+
+    def segments_of(self, waveforms: tf.Tensor) -> Tensors:
+        """Views of the S segments of a sound [1, samples] of known length; float32 [S, frames, 64] or [S, samples]."""
+        sound = Sound(waveforms, self._size.sample_rate, fft=False)
+        values = {view: graph(sound) for view, graph in self._graphs.items()}
+        starts, segments = test_starts(waveforms.shape[1], self._size).tolist(), {}
+        for view, rows in values.items():
+            begins = [start // self._size.view_hop(view) for start in starts]
+            segments[view] = tf.concat([rows[:, each : each + self._size.segment(view)] for each in begins], axis=0)
+        return segments
+
+    def branches_of(self, segments: Tensors) -> Tensors:
+        """Branches [segments, classes] of views of segments as `segments_of` gives them."""
+        return self.network({view: segments[view][..., tf.newaxis] for view in self.network.input}, training=False)
+
+    def answer_of(self, branches: Tensors) -> Tensors:
+        """What the branches [S, classes] of a sound's segments say of it, [1, classes], with Eq. (6), calibrated."""
+        means = {branch: tf.reduce_mean(values, axis=0, keepdims=True) for branch, values in branches.items()}
+        return self._fused(means, self._calibration)
 
     def _of_wav(self, content: tf.Tensor) -> Tensors:
         """Branches [classes] of the content of a WAV file, channels averaged."""

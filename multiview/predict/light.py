@@ -10,7 +10,17 @@ import numpy as np
 
 from multiview.support.lean import quiet
 
-FILE = "network.tflite"  # beside `saved_model.pb`; takes the views of one segment, gives its branches
+FILE = "network.tflite"  # takes the views of one segment, gives its branches
+
+
+def opened(path: Path) -> Callable[..., dict[str, np.ndarray]]:
+    """A file of LiteRT as a function of its inputs by name, to its outputs by name."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter: Any = Interpreter(str(path))
+    with quiet():
+        interpreter.allocate_tensors()
+    return interpreter.get_signature_runner()
 
 
 def light_network(path: Path, branches: Sequence[str]) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
@@ -28,12 +38,7 @@ def light_network(path: Path, branches: Sequence[str]) -> Callable[[dict[str, np
     callable
         Views of segments, float32 [segments, ..., 1], to probabilities by branch, float32 [segments, classes].
     """
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter: Any = Interpreter(str(path))
-    with quiet():
-        interpreter.allocate_tensors()
-    one = interpreter.get_signature_runner()
+    one = opened(path)
 
     def network(segments: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         # One at a time: a loop over steps has one size in LiteRT, and a batch would gain nothing on a CPU.

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from multiview import calibration
 from multiview.calibration import Calibration
 from multiview.experiment.run import Run
-from multiview.predict import light
+from multiview.predict import light, onnx
 from multiview.predict.batches import Network, Outputs
 from multiview.predict.predictor import Predictor
 from multiview.starters import located
 from multiview.support import plugins
 from multiview.support.errors import InputError
-from multiview.support.files import read_json
 from multiview.support.lean import quiet
+from multiview.support.records import fields, listed, mapping, maybe, number, one_of, read_record, word
 from multiview.systems import find_system
-from multiview.views import paper_views
+from multiview.views import SAMPLE_RATES, paper_views
 
 if TYPE_CHECKING:
     from multiview.networks import BlendedModel
 
 VIEWS_SIGNATURE = "views"  # of exports: takes views of segments, gives branches
+_NAMES = listed(word, once=True)
+RECORD = fields(
+    {
+        "system": word,
+        "classes": listed(word, least=1, once=True),
+        "sample_rate": one_of(SAMPLE_RATES),
+        "weights": mapping(number(0, 1)),
+    },
+    {
+        "views": _NAMES,
+        "store_views": _NAMES,
+        "plugins": mapping(mapping(_NAMES)),
+        "calibration": maybe(calibration.RECORD),
+        "largest_difference": number(),
+        "without_graph": _NAMES,
+    },
+)  # `export.json`
 
 
 def load(path: str | Path, calibrated: bool = True) -> Predictor:
@@ -107,7 +129,7 @@ class Export:
     def find(cls, path: str | Path) -> Export | None:
         """The version at `path`, or the newest one below it; None if there is neither."""
         candidates = (Path(path), *(Path(path) / str(version) for version in reversed(versions(path))))
-        return next((cls(each) for each in candidates if (each / "saved_model.pb").is_file()), None)
+        return next((cls(each) for each in candidates if any((each / name).is_file() for name in NETWORKS)), None)
 
     def read(self) -> dict:
         """Content of `export.json`.
@@ -117,10 +139,7 @@ class Export:
         InputError
             If it is missing or damaged.
         """
-        try:
-            return dict(read_json(self.record))
-        except (OSError, ValueError, TypeError) as error:
-            raise self._damaged(error) from error
+        return read_record(self.record, RECORD, "export the run again")
 
     def load(self) -> Predictor:
         """The network of the export, ready for sounds of any rate and format.
@@ -133,36 +152,44 @@ class Export:
         record = self.read()
         plugins.require(self.path, record.get("plugins"))
         try:
-            system = find_system(record["system"], record.get("views"))
-            return Predictor(
-                _network(self.path, system.branches),
+            system, temperatures = find_system(record["system"], record.get("views")), record.get("calibration")
+            for name, found in (("weights", record["weights"]), ("calibration", (temperatures or {}).get("branches"))):
+                if found is not None and set(found) != set(system.branches):
+                    raise ValueError(f"expected {name} of {', '.join(system.branches)}, found others")
+            if not math.isclose(total := sum(record["weights"].values()), 1, abs_tol=5e-4):
+                raise ValueError(f"expected weights that sum to 1, found {total:g}")
+            file = next(name for name in NETWORKS if (self.path / name).is_file())
+            predictor = Predictor(
+                NETWORKS[file](self.path / file, system.branches),
                 record["classes"],
                 record["sample_rate"],
                 system.views,
                 record["weights"],
                 # Exports made before do not have it, and were of the paper's views.
                 record.get("store_views", ()),
-                Calibration.of_record(record.get("calibration")),
+                Calibration.of_record(temperatures),
             )
+            silence = {view: np.zeros((1, *predictor.size.segment_shape(view), 1), np.float32) for view in system.views}
+            for branch, answer in predictor.network(silence).items():
+                if answer.shape != (1, len(predictor.classes)):
+                    raise ValueError(f"expected {branch} of {len(predictor.classes)} classes, found {answer.shape[1:]}")
+            return predictor
+        except InputError:
+            raise
         except Exception as error:  # of any kind, where files are damaged
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> InputError:
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0][:500]
         return InputError(f"{self.path} cannot be loaded ({reason}); export the run again")
 
 
-def _network(path: Path, branches: tuple[str, ...]) -> Network:
-    """The branches that an export gives for views of segments.
-
-    Those made before, and those of networks that LiteRT does not run, have a SavedModel alone.
-    """
-    if (path / light.FILE).is_file():
-        return light.light_network(path / light.FILE, branches)
+def _of_savedmodel(file: Path, branches: Sequence[str]) -> Network:
+    """The branches that a SavedModel gives for views of segments."""
     with quiet():
         import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(path))  # kept, as it owns the variables
+    loaded = tf.saved_model.load(str(file.parent))  # kept, as it owns the variables
     loaded.signatures[VIEWS_SIGNATURE]
 
     def network(segments: Outputs) -> Outputs:
@@ -171,6 +198,15 @@ def _network(path: Path, branches: tuple[str, ...]) -> Network:
         return {branch: outputs[branch].numpy() for branch in branches}
 
     return network
+
+
+# What loads a network, by the name of its file; where an export has several, the first is taken. SavedModels made
+# before, and those of networks that LiteRT does not run, have no other.
+NETWORKS: dict[str, Callable[[Path, Sequence[str]], Network]] = {
+    light.FILE: light.light_network,
+    onnx.FILE: onnx.onnx_network,
+    "saved_model.pb": _of_savedmodel,
+}
 
 
 def versions(directory: str | Path) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,3 +28,12 @@ def report(directory: str | PathLike[str]) -> pd.DataFrame:
     from multiview.report.build import build  # matplotlib is loaded only for those who need it
 
     return build(directory)
+
+
+class _Callable(ModuleType):
+    """So that `multiview.report(directory)` makes a report, whether or not something has loaded this package."""
+
+    __call__ = staticmethod(report)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from multiview.experiment.predictions import Predictions
-from multiview.experiment.results import Results, branches_of, read_metrics, right, system_of
+from multiview.experiment.results import Results, branches_of, right
 from multiview.experiment.run import Run, Trial
 from multiview.history import column
 from multiview.report.claims import Comparison, compare
@@ -67,7 +66,7 @@ def _common_runs(results: Results) -> dict[str, dict[Trial, Run]]:
 def compare_ablations(results: Results) -> dict[str, Comparison]:
     """The multi-view branch of the baseline and of each ablation against that of the baseline."""
     correct = {
-        name: {trial: right(Predictions.read(run.predictions), JOINT) for trial, run in trials.items()}
+        name: {trial: right(run.read_predictions(), JOINT) for trial, run in trials.items()}
         for name, trials in _common_runs(results).items()
     }
     return {name: found for name in correct if (found := compare(correct, name, baseline(results)))}
@@ -82,13 +81,13 @@ def ablation_table(results: Results) -> pd.DataFrame:
     comparisons, records = compare_ablations(results), []
     for name, trials in _common_runs(results).items():
         runs, each = list(trials.values()), comparisons[name]
-        scores, settings = [read_metrics(run)["accuracy"] for run in runs], runs[0].settings()
-        calm = pd.DataFrame([stability(pd.read_csv(run.history), settings) for run in runs])
+        scores, settings = [run.read_metrics()["accuracy"] for run in runs], runs[0].settings()
+        calm = pd.DataFrame([stability(pd.DataFrame(run.read_history()), settings) for run in runs])
         records.append(
             {
                 "ablation": name,
                 **{key: settings[key] or "epoch" for key in ABLATED},
-                "views": ",".join(system_of(runs[0]).views),
+                "views": ",".join(runs[0].system().views),
                 "folds": each.folds,
                 "multiview": 100 * np.mean([score[JOINT] for score in scores]),
                 "self_ensemble": 100 * np.mean([score["self_ensemble"] for score in scores]),
@@ -128,7 +127,7 @@ def views_left_out_section(results: Results) -> Section | None:
     """Which view carries what: the multi-view network without some views against that on all; None without such."""
     cells, comparisons = [], compare_ablations(results)
     for name, trials in results.ablations.items() if comparisons else ():
-        kept = system_of(next(iter(trials.values()))).views
+        kept = next(iter(trials.values())).system().views
         left_out = [label(view) for view in results.system(JOINT).views if view not in kept]
         if left_out:
             missing = ", ".join(left_out)

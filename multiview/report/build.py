@@ -23,7 +23,7 @@ from multiview.report.tables import (
     table_3,
     table_3_section,
 )
-from multiview.support.files import replacing
+from multiview.support.files import ANY_LEFTOVERS, locked, replacing
 from multiview.support.plots import save
 from multiview.systems import label
 
@@ -34,6 +34,11 @@ def build(directory: str | PathLike[str]) -> pd.DataFrame:
     """What `multiview.report.report` does."""
     directory = Path(directory)
     results = collect(directory)
+    with locked(directory / "report.lock", f"{directory} is being reported", ANY_LEFTOVERS):
+        return _build(results, directory)
+
+
+def _build(results: Results, directory: Path) -> pd.DataFrame:
     sections = make_sections(results)
     write(sections, directory)
     pictures = draw_figures(results, directory)

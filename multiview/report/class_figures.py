@@ -27,18 +27,24 @@ def few_classes(results: Results) -> bool:
 def confusion_matrix(results: Results) -> figure.Figure:
     """All test clips by true and predicted class, in % of each true class."""
     found = confusion(results)
-    totals = np.maximum(found.counts.to_numpy().sum(axis=1, keepdims=True), 1)  # a class may have no test clip
-    names = [str(name).replace("_", " ") for name in found.counts]
+    title = f"{results.dataset}: {label(found.system)}, {folds_said(found.trials)}"
+    return draw_confusion(found.counts, title)
+
+
+def draw_confusion(counts: pd.DataFrame, title: str) -> figure.Figure:
+    """Clips by true and predicted class, int [true, predicted], in % of each true class."""
+    totals = np.maximum(counts.to_numpy().sum(axis=1, keepdims=True), 1)  # a class may have no test clip
+    names = [str(name).replace("_", " ") for name in counts]
     side = 3 + 0.35 * len(names)
     picture, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
-    display = ConfusionMatrixDisplay(100 * found.counts.to_numpy() / totals, display_labels=names)
-    readable = few_classes(results)
+    display = ConfusionMatrixDisplay(100 * counts.to_numpy() / totals, display_labels=names)
+    readable = len(counts) <= READABLE_CLASSES
     # Without numbers, a few per cent have to be seen by their colour.
     shades = {"norm": PowerNorm(1 if readable else 0.5, 0, 100)}
     numbers = {"include_values": readable, "values_format": ".0f"}
     display.plot(ax=axes, cmap="Blues", xticks_rotation="vertical", colorbar=False, im_kw=shades, **numbers)
     picture.colorbar(display.im_, ax=axes, label="% of the true class", fraction=0.04, pad=0.02)
-    axes.set_title(f"{results.dataset}: {label(found.system)}, {folds_said(found.trials)}", loc="left")
+    axes.set_title(title, loc="left")
     axes.set(xlabel="predicted", ylabel="true")
     return picture
 

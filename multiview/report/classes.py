@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,12 +74,17 @@ def confusion(results: Results) -> Confusion:
     """That of the multi-view branch, or else of the first system, over all of its trials."""
     system = JOINT if JOINT in results.runs else next(iter(results.runs))
     branch, trials = results.system(system).scored, tuple(results.runs[system])
-    parts = [results.predictions(system, trial) for trial in trials]
+    counts = count([results.predictions(system, trial) for trial in trials], branch)
+    return Confusion(system, trials, counts)
+
+
+def count(parts: Sequence[Predictions], branch: str) -> pd.DataFrame:
+    """The clips of all parts, int [true, predicted by a branch], named like the classes."""
     classes = parts[0].classes
     counts = np.zeros((len(classes), len(classes)), np.int64)
     for part in parts:
         np.add.at(counts, (part.labels, part.probabilities[branch].argmax(axis=1)), 1)
-    return Confusion(system, trials, pd.DataFrame(counts, index=classes, columns=classes))
+    return pd.DataFrame(counts, index=classes, columns=classes)
 
 
 def confused_section(results: Results) -> Section | None:

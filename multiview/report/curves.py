@@ -127,7 +127,7 @@ def ablated_weights(results: Results) -> figure.Figure:
     """The weights of the baseline and of the ablations, all of one fold where they have one in common."""
     runs, which = ablated(results)
     title = f"{results.dataset}: weights of the branches, {which}"
-    return weights_by_blending({name: pd.read_csv(run.history) for name, run in runs.items()}, title)
+    return weights_by_blending({name: pd.DataFrame(run.read_history()) for name, run in runs.items()}, title)
 
 
 def weights_by_blending(histories: Mapping[str, pd.DataFrame], title: str, over: str = "step") -> figure.Figure:

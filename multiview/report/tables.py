@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from multiview.backbones import DEFAULT
-from multiview.experiment.results import Results, by_fold, correct, right, system_of
+from multiview.experiment.results import Results, by_fold, correct, right
 from multiview.experiment.run import ABLATIONS, Run
 from multiview.guessing import Guessing, Share
 from multiview.report.paper import PAPER_TABLE_3
@@ -182,7 +182,7 @@ def _run_record(name: str, run: Run) -> dict:
     machine = record.get("machine", {})
     return {
         "run": name,
-        "views": ",".join(system_of(run).views),
+        "views": ",".join(run.system().views),
         **{key: settings[key] for key in SETTINGS},
         "evaluation_interval": settings["evaluation_interval"] or "epoch",
         "backbone": settings["backbone"] or DEFAULT,

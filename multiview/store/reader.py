@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,16 +36,7 @@ def _name(found: Any) -> str:
 
 def _about(found: Any, dataset: str) -> About:
     """The protocol that was recorded; that of before where there is none."""
-    if found is None:
-        return BEFORE.get(dataset, About(dataset))
-    known = {field.name: field.default for field in fields(About)}
-    for name, default in known.items():
-        value = found.get(name, default)
-        number = isinstance(default, int | float) and not isinstance(default, bool)
-        kind: Any = (int, float) if isinstance(default, float) else type(default)
-        if not isinstance(value, kind) or (number and (isinstance(value, bool) or not 0 < value < 2**31)):
-            raise ValueError(f"expected about with {name} like {default!r}, found {value!r}")
-    return About(**{name: found[name] for name in known if name in found})
+    return BEFORE.get(dataset, About(dataset)) if found is None else About.of_record(found)
 
 
 class Store:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,26 @@ class About:
     licence: str = ""
     non_commercial: bool = False
     synthesised: bool = False
+
+    @classmethod
+    def of_record(cls, found: Any) -> About:
+        """What was recorded; fields that are younger with their defaults.
+
+        Raises
+        ------
+        ValueError
+            If it is something else.
+        """
+        if not isinstance(found, dict):
+            raise ValueError(f"expected about as an object, found {str(found)[:80]}")
+        known = {field.name: field.default for field in fields(cls)}
+        for name, default in known.items():
+            value = found.get(name, default)
+            number = isinstance(default, int | float) and not isinstance(default, bool)
+            kind: Any = (int, float) if isinstance(default, float) else type(default)
+            if not isinstance(value, kind) or (number and (isinstance(value, bool) or not 0 < value < 2**31)):
+                raise ValueError(f"expected about with {name} like {default!r}, found {str(value)[:80]!r}")
+        return cls(**{name: found[name] for name in known if name in found})
 
 
 # Of stores that were made before their datasets' protocol travelled with them.

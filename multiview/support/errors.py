@@ -42,11 +42,20 @@ def exit_status(program: str, command: Callable[[], int | None]) -> int:
         return 130
     except BrokenPipeError:  # who reads the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        # A full disk reaches us as any of these, through HDF5 without its errno attribute.
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(
-            f"errno = {number}" in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        )
+    except Exception as error:
+        full = _is_full_disk(error)
+        if not (full or isinstance(error, OSError)):
+            raise
         advice = "; free some disk space and repeat the command, nothing finished is lost" if full else ""
         print(f"{program}: error: {' '.join(str(error).split())}{advice}", file=sys.stderr)
     return 1
+
+
+def _is_full_disk(error: Exception) -> bool:
+    """Whether it came of that, as is, through HDF5, which has the number in its text, or TensorFlow, the words."""
+    return any(
+        getattr(error, "errno", None) == number
+        or f"errno = {number}" in str(error)
+        or os.strerror(number) in str(error)
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    )

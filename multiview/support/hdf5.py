@@ -44,7 +44,7 @@ def checked(file: h5py.File, name: str, shape: Shape, dtype: Any = None) -> h5py
         raise ValueError(
             f"expected {name} as {_said(dtype)} {_lengths(shape)}, found {found.dtype} {_lengths(found.shape)}"
         )
-    _check_layout(found)
+    _check_layout(found, os.stat(found.file.filename).st_size)
     return found
 
 
@@ -74,6 +74,28 @@ def integers(file: h5py.File, name: str, length: int, low: int, high: int) -> np
     return found.astype(np.int64)
 
 
+def check_all(file: h5py.File, size: int) -> None:
+    """Refuse a file of `size` bytes unless all of its values are in it as they are, not packed, and all links, too.
+
+    Raises
+    ------
+    ValueError
+        With what was expected and found.
+    """
+    import h5py
+
+    def check(name: str, found: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(found, h5py.Group):
+            for each in found:
+                if not isinstance(found.get(each, getlink=True), h5py.HardLink):
+                    raise ValueError(f"expected {name}/{each} in the file itself, found a link")
+        elif isinstance(found, h5py.Dataset) and found.shape is not None:
+            _check_layout(found, size, most=1)
+
+    check("", file)
+    file.visititems(check)
+
+
 def _path(name: str) -> Iterator[str]:
     """The groups on the way to a name, and it."""
     path = PurePosixPath(name)
@@ -97,14 +119,14 @@ def _lengths(shape: Shape) -> str:
     return f"[{', '.join('any' if each is None else str(each) for each in shape)}]"
 
 
-def _check_layout(found: h5py.Dataset) -> None:
+def _check_layout(found: h5py.Dataset, size: int, most: float = MOST_COMPRESSED) -> None:
     """Refuse values that are elsewhere, beyond the end of the file, or declared and not there."""
     if found.is_virtual or found.external:
         raise ValueError(f"expected the values of {found.name} in the file itself, found them in others")
-    item, size = found.id.get_type().get_size(), os.stat(found.file.filename).st_size
+    item = found.id.get_type().get_size()
     needed, stored, offset = found.size * item, found.id.get_storage_size(), found.id.get_offset()
     chunk = int(np.prod(found.chunks, dtype=object)) * item if found.chunks else 0
     if stored > size or (offset or 0) + (needed if offset is not None else 0) > size:
         raise ValueError(f"expected {found.name} within the {size} bytes of the file, found it beyond their end")
-    if needed > MOST_COMPRESSED * stored or chunk > needed + MOST_OVERHEAD:
+    if needed > most * stored or chunk > needed + MOST_OVERHEAD:
         raise ValueError(f"expected the values of {found.name}, found {stored} bytes that stand for {needed}")

@@ -66,10 +66,12 @@ class Sound:
         In [-1, 1], at least a segment long; a tensor [batch, samples] in a graph.
     sample_rate : int
         44100 or 22050 Hz.
+    fft : bool
+        Whether a graph may transform by FFT, which few runtimes but TensorFlow have.
     """
 
-    def __init__(self, waveform: Any, sample_rate: int) -> None:
-        self.waveform, self.sample_rate = waveform, sample_rate
+    def __init__(self, waveform: Any, sample_rate: int, fft: bool = True) -> None:
+        self.waveform, self.sample_rate, self.fft = waveform, sample_rate, fft
         self._shared: dict[Callable, Any] = {}
 
     def once(self, function: Callable[[Any, int], Any]) -> Any:
@@ -302,6 +304,13 @@ def graph_decibels(power: Any) -> Any:
     import tensorflow as tf
 
     return (10.0 / np.log(10.0)) * tf.math.log(tf.maximum(power, FLOOR))
+
+
+def fourier(samples: int, size: int) -> np.ndarray:
+    """The real FFT of `samples` samples and zeros up to `size` as a matrix, complex128 [samples, size / 2 + 1]."""
+    # The product first, in whole numbers: the sine of a large angle would have few digits.
+    turns = np.outer(np.arange(samples), np.arange(size // 2 + 1)) % size
+    return np.exp(-2j * np.pi * turns / size)
 
 
 # A view in decibels, with what all of them have in common.

@@ -16,6 +16,7 @@ from multiview.views.base import (
     by_blocks,
     decibel_view,
     decibels,
+    fourier,
     graph_decibels,
 )
 
@@ -178,8 +179,11 @@ def downsampled_in_graph(waveforms: Any, factor: int) -> Any:
     return tf.pad(outputs, [[0, 0], [0, count - kept]])  # soxr rounds the length, librosa fills it up
 
 
-def cqt_graph(waveforms: Any, sample_rate: int) -> Any:
-    """`cqt` of a TensorFlow tensor [batch, samples] by the same recursion; [batch, frames, 64]."""
+def cqt_graph(waveforms: Any, sample_rate: int, fft: bool = True) -> Any:
+    """`cqt` of a TensorFlow tensor [batch, samples] by the same recursion; [batch, frames, 64].
+
+    Without `fft` the transform and the filters of an octave are one product of matrices.
+    """
     import tensorflow as tf
 
     early, octaves = cqt_octaves(sample_rate)
@@ -192,8 +196,13 @@ def cqt_graph(waveforms: Any, sample_rate: int) -> Any:
             waveforms = downsampled_in_graph(waveforms, 2)
         padded = tf.pad(waveforms, [[0, 0], [octave.n_fft // 2, octave.n_fft // 2]])
         windows = tf.signal.frame(padded, octave.n_fft, octave.hop)[:, :frames]
-        response = tf.matmul(tf.signal.rfft(windows), octave.filters)
-        powers.append(tf.square(tf.math.real(response)) + tf.square(tf.math.imag(response)))
+        if fft:
+            response = tf.matmul(tf.signal.rfft(windows), octave.filters)
+            parts = [tf.math.real(response), tf.math.imag(response)]
+        else:
+            product = (fourier(octave.n_fft, octave.n_fft) @ octave.filters).astype(np.complex64)
+            parts = [tf.matmul(windows, product.real), tf.matmul(windows, product.imag)]
+        powers.append(tf.add_n([tf.square(part) for part in parts]))
     return graph_decibels(tf.concat(powers[::-1], axis=2))
 
 
@@ -203,7 +212,7 @@ CQT = VIEWS.register(
         label="CQT",
         grid=cqt_grid,
         extract=lambda sound: cqt(sound.waveform, sound.sample_rate),
-        graph=lambda sound: cqt_graph(sound.waveform, sound.sample_rate),
+        graph=lambda sound: cqt_graph(sound.waveform, sound.sample_rate, sound.fft),
         parameters=lambda sample_rate: {
             **DECIBEL_PARAMETERS,
             "filters": "librosa.cqt",

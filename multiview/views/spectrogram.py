@@ -16,6 +16,7 @@ from multiview.views.base import (
     by_blocks,
     decibel_view,
     decibels,
+    fourier,
     graph_decibels,
 )
 
@@ -121,6 +122,22 @@ def mel_and_gammatone_graph(waveforms: Any, sample_rate: int) -> Any:
     return graph_decibels(tf.matmul(power, frame_filters(sample_rate)))
 
 
+def mel_and_gammatone_products(waveforms: Any, sample_rate: int) -> Any:
+    """`mel_and_gammatone_graph` with products of matrices in place of the FFT."""
+    import tensorflow as tf
+
+    grid = frame_grid(sample_rate)
+    frames, waves = tf.signal.frame(waveforms, grid.window, grid.hop), fourier(grid.window, fft_size(sample_rate))
+    waves = hann(grid.window)[:, np.newaxis] * waves
+    parts = (tf.matmul(frames, part.astype(np.float32)) for part in (waves.real, waves.imag))
+    power = tf.add_n([tf.square(part) for part in parts])
+    return graph_decibels(tf.matmul(power, frame_filters(sample_rate)))
+
+
+def _graph(sound: Sound) -> Any:
+    return sound.once(mel_and_gammatone_graph if sound.fft else mel_and_gammatone_products)
+
+
 def _parameters(filters: str, min_hz: float, sample_rate: int) -> dict:
     grid = frame_grid(sample_rate)
     return {
@@ -150,7 +167,7 @@ MEL = VIEWS.register(
         label="Mel",
         grid=frame_grid,
         extract=_mel,
-        graph=lambda sound: sound.once(mel_and_gammatone_graph)[..., :BANDS],
+        graph=lambda sound: _graph(sound)[..., :BANDS],
         parameters=functools.partial(_parameters, "librosa.filters.mel", 0.0),
         frequencies=mel_frequencies,
         paper=True,
@@ -164,7 +181,7 @@ GAMMATONE = VIEWS.register(
         label="Gammatone",
         grid=frame_grid,
         extract=_gammatone,
-        graph=lambda sound: sound.once(mel_and_gammatone_graph)[..., BANDS:],
+        graph=lambda sound: _graph(sound)[..., BANDS:],
         parameters=functools.partial(_parameters, "spafe gammatone_filter_banks, order 1, squared", GAMMATONE_MIN_HZ),
         frequencies=gammatone_frequencies,
         paper=True,

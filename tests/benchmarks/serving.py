@@ -113,7 +113,7 @@ def measure(run: Run, paths: list[Path], folder_clips: int, scratch: Path) -> No
     import tensorflow as tf
 
     import multiview
-    from multiview.export.savedmodel import export as write_export
+    from multiview.export.write import export as write_export
 
     begin = time.perf_counter()
     export = write_export(run.path, scratch / "export")

@@ -20,6 +20,14 @@ RIGHT, HALF, WRONG = [0.9, 0.9, 0.1, 0.1], [0.9, 0.2, 0.1, 0.8], [0.4, 0.4, 0.6,
 PAPER_BRANCHES = find_system("multiview", paper_views()).branches
 
 
+def record(dataset: str = "esc50", **settings: object) -> dict:
+    """What `run.json` has at least, of two classes."""
+    least = {"preset": "small", "sample_rate": 22050, "epochs": 2, "window": 1, "system": "mel", "fold": 1}
+    least |= {"batch_size": 32, "learning_rate": 1e-3, "warm_up_epochs": 0, "warm_up_learning_rate": 1e-3, "width": 1}
+    store = {"dataset": dataset, "sample_rate": 22050, "fingerprint": "f", "classes": ["yes", "no"]}
+    return {"settings": {**least, **settings}, "store": store}
+
+
 def write_run(
     path: Path,
     system: str,
@@ -48,10 +56,7 @@ def write_run(
         scores["self_ensemble"] = evaluation.accuracy(evaluation.self_ensemble(probabilities, kept), labels)
     metrics = {"system": system, "dataset": dataset, "fold": fold, "clips": 4, "accuracy": scores}
     (path / "metrics.json").write_text(json.dumps(metrics))
-    recorded = {"preset": "small", "sample_rate": 22050, "epochs": 2, "seed": 0, "window": 1, "system": system}
-    recorded |= {"batch_size": 32, "learning_rate": 1e-3, "warm_up_epochs": 0, **settings}
-    store = {"dataset": dataset, "sample_rate": 22050, "fingerprint": "f"}
-    (path / "run.json").write_text(json.dumps({"settings": recorded, "store": store}))
+    (path / "run.json").write_text(json.dumps(record(dataset, system=system, fold=fold, **settings)))
     history = pd.DataFrame(0.5, index=range(3), columns=columns(branches))
     history[["evaluation", "epoch"]] = [[0, 0], [1, 1], [2, 2]]
     history["step"] = (4 + fold) * history["evaluation"]

@@ -1,0 +1,199 @@
+"""The whole road from Python: `prepare`, `train` and `evaluate`, with the options of the commands as arguments.
+
+That their names, defaults and choices are those of the commands is tested, tests/test_api.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from multiview import options as commands
+from multiview.experiment.run import Run
+from multiview.settings import make_settings
+from multiview.starters import located
+from multiview.store import Store
+from multiview.support.errors import InputError
+from multiview.support.lean import import_keras
+from multiview.support.programs import called
+
+if TYPE_CHECKING:
+    import keras
+
+Place = str | Path
+Names = str | Sequence[str]  # "mel,cqt" or ["mel", "cqt"]
+
+
+def prepare(
+    dataset: str,
+    store: Place,
+    *,
+    audio: Place | None = None,
+    sample_rate: int | None = None,
+    views: Names | None = None,
+    name: str | None = None,
+    allow_missing: bool = False,
+    download: bool = False,
+    mirror: str | None = None,
+    jobs: int | None = None,
+    cluster: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Store:
+    """Turn the sound files of a dataset into a store of views, unless it is there.
+
+    Carried out by the command `multiview-prepare`, in a process of its own: preparation knows the library, and the
+    library nothing of it.
+
+    Parameters
+    ----------
+    dataset : str
+        `esc10`, `folder` or another of `multiview-prepare --list`.
+    sample_rate : int, optional
+        In Hz; the dataset's own by default.
+    views : str or sequence of str, optional
+        The paper's four by default.
+    jobs : int, optional
+        Processes; all cores by default.
+    options : mapping, optional
+        What only this dataset can be asked for, `{"csv": "clips.csv"}`, as `multiview-prepare DATASET --help` says.
+
+    Raises
+    ------
+    InputError
+        With what the command refuses.
+    """
+    given = {
+        "audio": audio,
+        "store": store,
+        "sample_rate": sample_rate,
+        "views": _listed(views),
+        "name": name,
+        "allow_missing": allow_missing,
+        "download": download,
+        "mirror": mirror,
+        "jobs": jobs,
+        "cluster": cluster,
+        **(options or {}),
+    }
+    # A flag that is not wanted is left out.
+    called("multiview-prepare", [dataset, *commands.words({k: v for k, v in given.items() if v is not False})])
+    return Store(Path(store))
+
+
+def train(
+    store: Store | Place,
+    run: Place,
+    *,
+    system: str,
+    fold: int | Literal["all"],
+    preset: str,
+    seed: int = 0,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    window: int | None = None,
+    evaluation_interval: int | None = None,
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    keep: Literal["first_best", "last_best", "loss", "end"] | None = None,
+    schedule: Literal["steps", "cosine"] | None = None,
+    averaging: float | None = None,
+    joint_gradient: bool | None = None,
+    views: Names | None = None,
+    backbone: str | None = None,
+    augmentations: Names | None = None,
+    gradient_checkpointing: bool | None = None,
+    init: Place | None = None,
+    pretrained: Place | None = None,
+    freeze_epochs: int | None = None,
+    blending: str | None = None,
+    tensorboard: Place | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Run:
+    """Train one system on one fold in the directory `run`, or continue what is there; `evaluate` tests it.
+
+    The arguments are the options of `multiview train`; what is None is the preset's.
+
+    Parameters
+    ----------
+    fold : int or "all"
+        The fold to test on, from 1; "all" to train on every clip, for use, and test on none.
+    callbacks : sequence of keras.callbacks.Callback
+        As `multiview.experiment.train.train` takes them.
+    tensorboard : path, optional
+        Where TensorBoard finds the run's curves. The confusion matrix is of its test: call again once it is tested.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, a value out of range, a store that does not fit, or a directory with another run.
+    DivergedError
+        If a loss is no longer finite, or has exploded; the last good checkpoint stays.
+    """
+    given = dict(locals())
+    changes = {name: _setting(given[name], keywords) for name, keywords in commands.training_options().items()}
+    opened = store if isinstance(store, Store) else Store(Path(store))
+    settings = make_settings(opened, system, _fold(fold), preset, **changes, blending=blending)
+    import_keras()
+    from multiview.experiment.train import train as fit
+    from multiview.tensorboard import curves
+
+    drawn = curves(Run(run), tensorboard)
+    found = fit(opened, settings, run, [*drawn, *callbacks])
+    for each in drawn:
+        each.finish()
+    return found
+
+
+def evaluate(run: Run | Place, *, store: Store | Place | None = None, to: Place | None = None) -> dict:
+    """Test the kept model of a run on its fold; write `predictions.h5` and `metrics.json`, and return the latter.
+
+    Parameters
+    ----------
+    store : Store or path, optional
+        Test on its clips of the same classes, but those that the run has heard, instead; the run may be a starter
+        model's name.
+    to : path, optional
+        Where the results on `store` go; `on_DATASET` in the run's directory by default.
+
+    Raises
+    ------
+    InputError
+        If there is no such run, it was trained on every clip, or the store does not fit.
+    """
+    if store is None:
+        if to is not None:
+            raise InputError("expected `to` with `store`, found it without; drop it")
+        found = run if isinstance(run, Run) else Run(run)
+        found.read()
+        import_keras()
+        from multiview.experiment.evaluate import evaluate as test
+
+        return test(found)
+    found = run if isinstance(run, Run) else Run(located(Path(run)))
+    if to is None and found.path != (run.path if isinstance(run, Run) else Path(run)):
+        raise InputError(f"expected `to` for the results of the starter model {run}, found none; name a folder")
+    found.read()
+    opened = store if isinstance(store, Store) else Store(Path(store))
+    import_keras()
+    from multiview.experiment.elsewhere import evaluate_elsewhere
+
+    return evaluate_elsewhere(found, opened, found.path / f"on_{opened.dataset}" if to is None else Path(to))
+
+
+def _listed(names: Names | None) -> str | None:
+    return names if names is None or isinstance(names, str) else ",".join(names)
+
+
+def _setting(value: Any, keywords: Mapping[str, Any]) -> Any:
+    """A value as the command line would give it."""
+    if value is not None and keywords.get("type") is commands.there:
+        return commands.there(str(value))
+    return ",".join(value) if isinstance(value, list | tuple) else value
+
+
+def _fold(fold: int | str) -> int:
+    try:
+        return commands.fold(str(fold))
+    except Exception as error:  # of argparse, or of int
+        raise InputError(f"expected a fold, counted from 1, or 'all'; found {fold!r}") from error

@@ -1,0 +1,106 @@
+"""Testing a trained network on the clips of the same classes elsewhere: another collection, microphone or band."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from multiview.evaluation import average_by_clip, predict_segments
+from multiview.experiment.evaluate import scores_of
+from multiview.experiment.heard import all_known, heard
+from multiview.experiment.predictions import Predictions
+from multiview.experiment.run import Run
+from multiview.segments import test_segments
+from multiview.store import Store
+from multiview.support.errors import InputError
+from multiview.support.files import write_json
+
+
+def matched(known: Sequence[str], others: Sequence[str]) -> dict[str, str]:
+    """Class of another collection to the network's class of that name.
+
+    Names are equal as they are, or else, where that makes one pair, but for case and what is not a letter or a digit.
+    """
+    found = {name: name for name in others if name in known}
+    plain = {name: re.sub(r"[\W_]+", "", name.casefold()) for name in {*known, *others}}
+    of_known, of_others = (Counter(plain[each] for each in names) for names in (known, others))
+    for name in (each for each in others if each not in found and of_others[plain[each]] == of_known[plain[each]] == 1):
+        found[name] = next(each for each in known if plain[each] == plain[name])
+    return found
+
+
+def evaluate_elsewhere(run: Run, store: Store, directory: Path) -> dict:
+    """Test the kept model of a run on all clips of another store whose class it knows, and that it has not heard.
+
+    Leaves `predictions.h5` and `metrics.json` in `directory`, as those of a run; the run's own stay as they are.
+
+    Returns
+    -------
+    dict
+        Content of `metrics.json`: `accuracy` by branch as fractions, where the network may name any of its classes, and
+        `accuracy_among` where it may name those alone that are there; `classes` that are; `left_out`, the `classes`
+        of the store that are not, and how many clips were `heard`; `heard_known`, whether all that were could be told.
+
+    Raises
+    ------
+    InputError
+        If the store lacks a view, has another sample rate, or has no such clip.
+    """
+    record, system = run.read()["store"], run.system()
+    store.require(system.views, f"system {system.name}")
+    if store.sample_rate != record["sample_rate"]:
+        raise InputError(
+            f"expected a store at {record['sample_rate']} Hz, as {run.path} was trained at, found {store.path} at "
+            f"{store.sample_rate} Hz; prepare it with --sample-rate {record['sample_rate']}"
+        )
+    classes, names = record["classes"], matched(record["classes"], store.classes)
+    there = [name for name in classes if name in names.values()]
+    known, old = [name in names for name in store.classes], set(heard(run, store))
+    asked = np.array(known)[store.labels]
+    fresh = np.array([str(name) not in old for name in store.ids])
+    rows = np.flatnonzero(asked & fresh)
+    if not len(rows):
+        raise InputError(
+            f"expected clips in {store.path} of a class of {', '.join(classes)} that {run.path} has not heard, found "
+            f"{asked.sum()} of such classes, {np.sum(asked & ~fresh)} of them heard; test it on another store"
+        )
+    model, segments = run.load_model(), test_segments(rows, store.samples[rows], store.size)
+    outputs = predict_segments(model, store, segments)
+    labels = [classes.index(names[store.classes[label]]) for label in store.labels[rows]]
+    predictions = Predictions(
+        clips=[str(name) for name in store.ids[rows]],
+        labels=np.array(labels, np.int64),
+        classes=classes,
+        probabilities={branch: average_by_clip(outputs[branch], segments.clips) for branch in system.branches},
+        weights=model.weights_by_branch(),
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    predictions.write(directory / run.predictions.name)
+    metrics = {
+        "system": system.name,
+        "dataset": store.dataset,
+        "trained_on": record["dataset"],
+        "fold": run.settings()["fold"],
+        "clips": len(rows),
+        "accuracy": scores_of(predictions, system),
+        "accuracy_among": scores_of(predictions, system, [classes.index(name) for name in there]),
+        "classes": there,
+        "left_out": {
+            "classes": [name for name in store.classes if name not in names],
+            "heard": int(np.sum(asked & ~fresh)),
+        },
+        "heard_known": all_known(run, store),
+    }
+    write_json(directory / run.metrics.name, metrics)
+    if not metrics["heard_known"]:
+        print(
+            f"note: the store that {run.path} or what it started from was trained on is gone or changed: clips of it "
+            f"that are in {store.path}, too, cannot be told, and count as not heard",
+            file=sys.stderr,
+        )
+    return metrics

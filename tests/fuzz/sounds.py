@@ -1,0 +1,56 @@
+"""Sound files of every format and coding that libsndfile writes here, and those that PyAV adds where it is there."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from multiview.audio import AudioError, read_audio
+from multiview.support.errors import InputError
+from tests.fuzz.mutations import any_bytes
+from tests.fuzz.runner import Case
+
+SEED = 20215
+FAILED: tuple[int, ...] = ()
+RATE = 22050
+
+
+def originals() -> list[bytes]:
+    """A short sound in each."""
+    rng, found = np.random.default_rng(SEED), []
+    for form in soundfile.available_formats():
+        for coding in soundfile.available_subtypes(form):
+            for channels, rate in ((2, RATE), (1, 8000)):  # some take no more
+                content = io.BytesIO()
+                try:
+                    sound = 0.1 * rng.standard_normal((4000, channels))
+                    soundfile.write(content, sound, rate, format=form, subtype=coding)
+                    soundfile.read(io.BytesIO(content.getvalue()))
+                except (soundfile.SoundFileError, TypeError):  # headerless, or written by some and read by none
+                    continue
+                found.append(content.getvalue())
+                break
+    return found
+
+
+def make_case(folder: Path) -> Case:
+    """What takes the number of a case and a folder."""
+    whole = originals()
+    print(f"{len(whole)} formats and codings")
+    (folder / "sound").write_bytes(whole[0])
+    read_audio(folder / "sound", RATE)  # what has to be loaded is
+
+    def case(number: int, _: Path) -> None:
+        rng = np.random.default_rng([SEED, number])
+        path = folder / "sound"
+        path.write_bytes(any_bytes(whole[number % len(whole)], rng))
+        try:
+            waveform = read_audio(path, RATE)
+        except AudioError as error:
+            raise InputError(str(error)) from error
+        assert waveform.ndim == 1 and len(waveform) and np.isfinite(waveform).all()
+
+    return case
