@@ -44,7 +44,16 @@ RUN = fields(
         "started": word,
         "updated": word,
         "software": mapping(word),
-        "machine": fields({}, {"processor": word, "cores": maybe(whole()), "devices": listed(word), "backend": word}),
+        "machine": fields(
+            {},
+            {
+                "processor": word,
+                "cores": maybe(whole()),
+                "devices": listed(word),
+                "backend": word,
+                "shared_by": listed(word),
+            },
+        ),
         "parameters": whole(),
         "clips": fields({"train": whole(), "validation": whole()}, {"monitor": whole(), "test": whole()}),
         "kept": mapping(whole()),
