@@ -26,6 +26,7 @@ from multiview.experiment.run import Run
 from multiview.experiment.train import train
 from multiview.networks import build_network
 from multiview.store import Store
+from multiview.support import plugins
 from multiview.support.errors import InputError
 from tests.helpers.commands import run
 from tests.helpers.runs import rows
@@ -34,8 +35,16 @@ on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="one networ
 
 # A small network that has what could go wrong: convolutions, the statistics of a batch, random numbers.
 TINY = """
+import os
+import time
+
 from keras import layers
 from multiview.backbones import BACKBONES, Backbone
+from multiview.experiment import recorder
+
+if "TF_CONFIG" in os.environ:  # a worker: slow enough to be killed, with a checkpoint at each evaluation
+    recorder.CHECKPOINT_SHARE, exploding = float("inf"), recorder.exploding
+    recorder.exploding = lambda evaluations: time.sleep(0.1) or exploding(evaluations)
 
 def build(x, view, sample_rate, wide):
     x = layers.Conv2D(8, 3, 3, use_bias=False, name=f"{view}_tiny")(x)
@@ -102,10 +111,8 @@ def test_a_run_begun_on_five_devices_ends_on_one(
     registries: None,
 ) -> None:
     """36 clips in batches of 10: the last of an epoch has 6, which five devices cannot divide."""
-    from multiview.support import plugins
-
-    plugins.load([str(plugin)])
     monkeypatch.setattr(recorder, "CHECKPOINT_SHARE", float("inf"))
+    plugins.load([str(plugin)])
     settings = tiny_settings(batch_size=10, backbone="tiny_shared", averaging=0.9, evaluation_interval=2)
     alone = train(tiny_store, settings, tmp_path / "alone")
     record = recorder.Recorder.record
@@ -117,14 +124,14 @@ def test_a_run_begun_on_five_devices_ends_on_one(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(recorder.Recorder, "record", stopping)
-        train(tiny_store, settings, tmp_path / "shared", Placement(5))
+        train(tiny_store, settings, tmp_path / "shared", placement=Placement(5))
     assert keras.distribution.distribution() is None
     shared = train(tiny_store, settings, tmp_path / "shared")
     assert_same_losses(rows(shared), rows(alone))
     assert len(shared.read()["machine"]["shared_by"]) == 5 and "shared_by" not in alone.read()["machine"]
     assert shared.read()["settings"] == alone.read()["settings"]
     with pytest.raises(InputError, match="expected --devices of at most 5, found 10"):
-        train(tiny_store, settings, tmp_path / "ten", Placement(10))
+        train(tiny_store, settings, tmp_path / "ten", placement=Placement(10))
     assert not (tmp_path / "ten" / "run.json").exists()
 
 
@@ -139,6 +146,7 @@ def free_ports(count: int) -> list[int]:
 def test_two_workers_train_one_network_and_go_on_after_one_was_killed(
     tiny_store: Store, tmp_path: Path, plugin: Path, registries: None
 ) -> None:
+    plugins.load([str(plugin)])  # to look at the run
     words = ["train", tiny_store.path, "--system", "mel", "--fold", 1, "--preset", "demo", "--batch-size", 12]
     words += ["--evaluation-interval", 1, "--backbone", "tiny_shared", "--plugin", plugin, "--epochs", 8]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "XLA_FLAGS": ""}
@@ -158,7 +166,7 @@ def test_two_workers_train_one_network_and_go_on_after_one_was_killed(
     first, second = start()
     deadline = time.monotonic() + 120
     while not written.progress()[0]:  # no checkpoint after a whole epoch
-        assert time.monotonic() < deadline and first.poll() is None
+        assert time.monotonic() < deadline and first.poll() is None, first.communicate()
         time.sleep(0.05)
     second.kill()
     killed = time.monotonic()
@@ -234,7 +242,7 @@ def test_who_is_no_worker_is_not_heard() -> None:
 
 @pytest.mark.parametrize(("end", "lost"), [("closed", True), ("silent", True), ("alive", False), ("done", False)])
 def test_a_fellow_who_is_gone_is_noticed(end: str, lost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "SILENCE_SECONDS", 1.5)
+    monkeypatch.setattr(places, "SILENCE_SECONDS", 1.2)
     found: list[int] = []
     monkeypatch.setattr(Team, "_lost", lambda self, index: (found.append(index), self._over.set()))
     here, there = socket.socketpair()
@@ -243,7 +251,7 @@ def test_a_fellow_who_is_gone_is_noticed(end: str, lost: bool, monkeypatch: pyte
     for _ in range(4):
         if end == "alive":
             there.sendall(b".")
-        time.sleep(0.75)
+        time.sleep(0.6)
         if end == "closed":
             there.close()
         elif end == "done" and not found:
