@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import sys
 import zlib
 from os import PathLike
 from pathlib import Path
@@ -34,7 +35,7 @@ class Curves(keras.callbacks.Callback):
     """Writes each row of `history.csv` once it is there, at its training step.
 
     The files of a run in the folder are replaced when training begins or goes on, by the whole history; those of
-    other runs stay.
+    other runs stay. Where the folder cannot be written to any more, a line says so, and training goes on.
 
     Example::
 
@@ -62,6 +63,7 @@ class Curves(keras.callbacks.Callback):
         self.suffix = f".multiview-{zlib.crc32(str(run.path.resolve()).encode()):08x}"
         self._writer: Any = None
         self._rows = 0  # written
+        self._failed = False
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._write_rows()
@@ -74,15 +76,10 @@ class Curves(keras.callbacks.Callback):
         self._write_rows()
         if self.run.predictions.is_file():
             self._write_confusion()
-        self._writer.close()
+        if not self._failed:
+            self._writer.close()
 
     def _write_rows(self) -> None:
-        import tensorflow as tf
-
-        if self._writer is None:
-            for old in self.directory.glob(f"events.out.tfevents.*{self.suffix}"):
-                old.unlink()
-            self._writer = tf.summary.create_file_writer(str(self.directory), filename_suffix=self.suffix)
         history = history_table(self.run)
         tags = {
             column(part, branch): f"{COLUMNS[part]}/{branch}" for branch in branches_of(history) for part in COLUMNS
@@ -117,7 +114,21 @@ class Curves(keras.callbacks.Callback):
         """As messages: TensorFlow's functions for them need the package of TensorBoard itself."""
         import tensorflow as tf
 
+        if self._failed:
+            return
         summary = tf.compat.v1.Summary(value=[tf.compat.v1.Summary.Value(**value) for value in values])
-        with self._writer.as_default():
-            tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
-        self._writer.flush()
+        try:
+            if self._writer is None:
+                for old in self.directory.glob(f"events.out.tfevents.*{self.suffix}"):
+                    old.unlink(missing_ok=True)
+                self._writer = tf.summary.create_file_writer(str(self.directory), filename_suffix=self.suffix)
+            with self._writer.as_default():
+                tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
+            self._writer.flush()
+        except (OSError, tf.errors.OpError) as error:
+            self._failed = True
+            reason = " ".join(str(error).split())
+            print(
+                f"no more curves in {self.directory} ({reason}); repeat the command once the run is done",
+                file=sys.stderr,
+            )

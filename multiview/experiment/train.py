@@ -19,7 +19,7 @@ from multiview.experiment.initial import Initial, start
 from multiview.experiment.outlook import Outlook
 from multiview.experiment.recorder import Recorder
 from multiview.experiment.run import Run
-from multiview.experiment.schema import STARTED_FROM
+from multiview.experiment.schema import STARTED_FROM, STOPPED
 from multiview.settings import Settings
 from multiview.splits import Split, make_split
 from multiview.store import Store
@@ -39,7 +39,8 @@ def train(
     ----------
     callbacks
         Further callbacks of Keras. What they call an epoch goes from one evaluation to the next, and `logs` has the
-        columns of `history.csv` by branch. They are no part of the settings, and the run does not record them.
+        columns of `history.csv` by branch. They are no part of the settings, and the run does not record them; but
+        where one ends the training, the run is finished with what it has, and its record says at which evaluation.
 
     Raises
     ------
@@ -116,6 +117,10 @@ def _fit(
     blending.replay(recorder.evaluations)
     # After `blending`, whose evaluation they find in `logs`.
     fit(model, data, [blending, *callbacks, progress], recorder.done, started if settings.freeze_epochs else ())
+    progress.bar.close()
+    last, stopped = recorder.evaluations[-1], {}
+    if recorder.done < data.intervals:
+        stopped = {STOPPED: {"evaluation": last.evaluation, "epoch": last.epoch}}
 
     kept = build()
     for variable, value in zip(kept.variables, recorder.kept.variables, strict=True):
@@ -125,6 +130,7 @@ def _fit(
         parameters=kept.count_params(),
         clips={name: len(rows) for name, rows in asdict(split).items()},
         kept=recorder.kept.place(),
+        **stopped,
         calibration=asdict(calibrate(kept, store, split.validation)),
         training_seconds=round(recorder.seconds, 1),
         checkpoint_seconds=round(recorder.checkpoint_seconds, 2),
