@@ -26,7 +26,7 @@ def curves(run: Run, directory: str | PathLike[str] | None) -> list[Curves]:
     Raises
     ------
     InputError
-        If TensorFlow is not installed, or the folder cannot be written.
+        If TensorFlow is not installed, or the folder cannot be written or has the curves of another run.
     """
     return [] if directory is None else [Curves(run, Path(directory))]
 
@@ -34,8 +34,8 @@ def curves(run: Run, directory: str | PathLike[str] | None) -> list[Curves]:
 class Curves(keras.callbacks.Callback):
     """Writes each row of `history.csv` once it is there, at its training step.
 
-    The files of a run in the folder are replaced when training begins or goes on, by the whole history; those of
-    other runs stay. Where the folder cannot be written to any more, a line says so, and training goes on.
+    The files of the run in the folder are replaced when training begins or goes on, by the whole history; those of
+    other programs stay. Where the folder cannot be written to any more, a line says so, and training goes on.
 
     Example::
 
@@ -59,8 +59,13 @@ class Curves(keras.callbacks.Callback):
                 f"expected --tensorboard with a folder to write to, found {directory} ({error.strerror}); name another"
             ) from error
         self.run, self.directory = run, directory
-        # By the run's place, as one folder may hold several.
         self.suffix = f".multiview-{zlib.crc32(str(run.path.resolve()).encode()):08x}"
+        for each in sorted(directory.glob("events.out.tfevents.*.multiview-*")):
+            if not each.name.endswith(self.suffix):
+                raise InputError(
+                    f"expected --tensorboard with a folder for {run.path} alone, as TensorBoard draws all in it as "
+                    f"one run, found {each} of another; name another folder"
+                )
         self._writer: Any = None
         self._rows = 0  # written
         self._failed = False

@@ -118,6 +118,16 @@ def test_what_cannot_be_written_is_said_once(tiny_trained: Run, tmp_path: Path, 
     assert capsys.readouterr().err == ""
 
 
+def test_a_folder_is_for_one_run(tiny_trained: Run, tmp_path: Path) -> None:
+    """TensorBoard would draw two as one."""
+    (board,) = curves(tiny_trained, tmp_path)
+    board.finish()
+    before = events(tmp_path)
+    with pytest.raises(InputError, match="found .*multiview-.* of another; name another folder") as error:
+        curves(Run(tmp_path / "other"), tmp_path)
+    assert "\n" not in str(error.value) and events(tmp_path) == before
+
+
 def test_refusals_are_one_line(tiny_store: Store, tmp_path: Path, capsys, monkeypatch) -> None:
     """Before anything is trained."""
     (tmp_path / "file").write_text("")
