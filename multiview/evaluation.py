@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,13 @@ def self_ensemble(probabilities: Mapping[str, np.ndarray], weights: Mapping[str,
     The weights sum to 1, so the result is a distribution; the paper's factor 1/5 would only scale it.
     """
     return sum((weights[branch] * values for branch, values in probabilities.items()), start=np.float32(0))
+
+
+def check_weights(weights: Mapping[str, float]) -> None:
+    """Raise a ValueError where the weights of Eq. (6) that a file has do not sum to 1, as closely as float32 does."""
+    total = sum(weights.values())
+    if not (min(weights.values()) >= 0 and math.isclose(total, 1, abs_tol=5e-4)):
+        raise ValueError(f"expected weights of the branches from 0 that sum to 1, found a sum of {total:g}")
 
 
 def late_fusion(probabilities: Sequence[np.ndarray]) -> np.ndarray:

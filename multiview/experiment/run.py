@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from multiview.calibration import Calibration
+from multiview.evaluation import check_weights
 from multiview.experiment.checkpoint import Checkpoint
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.schema import FAILURE, METRICS, RUN
@@ -386,6 +387,7 @@ class Run:
             found |= {f"{branch} out": tuple(each.shape[1:]) for branch, each in model.output.items()}
             if found != wanted:
                 raise ValueError(f"expected a network of {wanted}, found one of {found}")
+            check_weights(model.weights_by_branch())
             return model
         except Exception as error:  # of any kind, where the file is damaged or would run code
             reason = str(error).strip().split("\n")[0][:500]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import numpy as np
 
 from multiview import calibration
 from multiview.calibration import Calibration
+from multiview.evaluation import check_weights
 from multiview.experiment.run import Run
 from multiview.predict import light, onnx
 from multiview.predict.batches import Network, Outputs
@@ -156,8 +156,7 @@ class Export:
             for name, found in (("weights", record["weights"]), ("calibration", (temperatures or {}).get("branches"))):
                 if found is not None and set(found) != set(system.branches):
                     raise ValueError(f"expected {name} of {', '.join(system.branches)}, found others")
-            if not math.isclose(total := sum(record["weights"].values()), 1, abs_tol=0.01):
-                raise ValueError(f"expected weights that sum to 1, found {total:g}")
+            check_weights(record["weights"])
             file = next(name for name in NETWORKS if (self.path / name).is_file())
             predictor = Predictor(
                 NETWORKS[file](self.path / file, system.branches),
