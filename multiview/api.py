@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from multiview import options as commands
 from multiview.experiment.run import Run
-from multiview.settings import make_settings
+from multiview.settings import Settings, make_settings
 from multiview.starters import located
 from multiview.store import Store
 from multiview.support.errors import InputError
@@ -83,11 +83,12 @@ def prepare(
 
 def train(
     store: Store | Place,
-    run: Place,
+    run: Place | Settings,
+    path: Place | None = None,
     *,
-    system: str,
-    fold: int | Literal["all"],
-    preset: str,
+    system: str | None = None,
+    fold: int | Literal["all"] | None = None,
+    preset: str | None = None,
     seed: int = 0,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -112,7 +113,9 @@ def train(
 ) -> Run:
     """Train one system on one fold in the directory `run`, or continue what is there; `evaluate` tests it.
 
-    The arguments are the options of `multiview train`; what is None is the preset's.
+    The arguments are the options of `multiview train`; what is None is the preset's. `system`, `fold` and `preset` are
+    needed, but for `train(store, settings, path)`, with the `Settings` of `multiview.settings.make_settings` instead of
+    them all.
 
     Parameters
     ----------
@@ -130,16 +133,31 @@ def train(
     DivergedError
         If a loss is no longer finite, or has exploded; the last good checkpoint stays.
     """
-    given = dict(locals())
-    changes = {name: _setting(given[name], keywords) for name, keywords in commands.training_options().items()}
-    opened = store if isinstance(store, Store) else Store(Path(store))
-    settings = make_settings(opened, system, _fold(fold), preset, **changes, blending=blending)
+    given = dict(locals())  # first, as no other names are there yet
+    changes = {name: given[name] for name in (*commands.training_options(), "blending")}
+    asked = {"system": system, "fold": fold, "preset": preset}
+    if isinstance(run, Settings):
+        changed = {name for name, value in commands.read({}).items() if changes[name] != value}
+        if both := [name for name, value in given.items() if name in changed or asked.get(name) is not None]:
+            raise InputError(f"expected settings or {', '.join(both)}, found both; make_settings takes them, too")
+        if path is None:
+            raise InputError("expected train(store, settings, path), found no path; name the run directory")
+        settings, folder, opened = run, path, _opened(store)
+    else:
+        if path is not None:
+            raise InputError(f"expected settings before the path {path}, found {run!r}; drop one of them")
+        if missing := [name for name, value in asked.items() if value is None]:
+            raise InputError(f"expected system, fold and preset, found no {' and no '.join(missing)}; say them")
+        changes, folder, opened = commands.read(changes), run, _opened(store)
+        settings = make_settings(opened, str(system), _fold(fold), str(preset), **changes)
+    if not isinstance(callbacks, Sequence):
+        raise InputError(f"expected a list of callbacks, found {callbacks!r}")
     import_keras()
     from multiview.experiment.train import train as fit
     from multiview.tensorboard import curves
 
-    drawn = curves(Run(run), tensorboard)
-    found = fit(opened, settings, run, [*drawn, *callbacks])
+    drawn = curves(Run(folder), tensorboard)
+    found = fit(opened, settings, folder, [*drawn, *callbacks])
     for each in drawn:
         each.finish()
     return found
@@ -174,7 +192,7 @@ def evaluate(run: Run | Place, *, store: Store | Place | None = None, to: Place 
     if to is None and found.path != (run.path if isinstance(run, Run) else Path(run)):
         raise InputError(f"expected `to` for the results of the starter model {run}, found none; name a folder")
     found.read()
-    opened = store if isinstance(store, Store) else Store(Path(store))
+    opened = _opened(store)
     import_keras()
     from multiview.experiment.elsewhere import evaluate_elsewhere
 
@@ -185,14 +203,11 @@ def _listed(names: Names | None) -> str | None:
     return names if names is None or isinstance(names, str) else ",".join(names)
 
 
-def _setting(value: Any, keywords: Mapping[str, Any]) -> Any:
-    """A value as the command line would give it."""
-    if value is not None and keywords.get("type") is commands.there:
-        return commands.there(str(value))
-    return ",".join(value) if isinstance(value, list | tuple) else value
+def _opened(store: Store | Place) -> Store:
+    return store if isinstance(store, Store) else Store(Path(store))
 
 
-def _fold(fold: int | str) -> int:
+def _fold(fold: int | str | None) -> int:
     try:
         return commands.fold(str(fold))
     except Exception as error:  # of argparse, or of int

@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from multiview.augment import AUGMENTATIONS
 from multiview.backbones import BACKBONES, DEFAULT
@@ -14,6 +14,7 @@ from multiview.blending import BLENDINGS
 from multiview.settings import KEEP, PRECISIONS, SCHEDULES
 from multiview.splits import EVERY_CLIP
 from multiview.starters import STARTERS
+from multiview.support.errors import InputError
 from multiview.support.words import shown
 from multiview.systems import JOINT_SYSTEMS
 from multiview.views import VIEWS, paper_views
@@ -128,6 +129,27 @@ def changes(args: argparse.Namespace) -> dict:
     return {name: getattr(args, name) for name in training_options()}
 
 
+class _Parser(argparse.ArgumentParser):
+    """Whose refusals do not end the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def read(given: Mapping[str, Any]) -> dict:
+    """Settings by name as a command line of them changes them, for those who have values and not words.
+
+    Raises
+    ------
+    InputError
+        For what the command line would refuse.
+    """
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    add_training_options(parser)
+    add_blending_option(parser)
+    return vars(parser.parse_args(words(given)))
+
+
 def words(given: Mapping[str, Any]) -> list[str]:
     """The command line of options by name; those that are None are left out, and what is a flag is one."""
     found = []
@@ -136,7 +158,7 @@ def words(given: Mapping[str, Any]) -> list[str]:
         if isinstance(value, bool):
             found.append(f"--{option}" if value else f"--no-{option}")
         elif value is not None:
-            found += [f"--{option}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+            found += [f"--{option}", ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import sys
 import zlib
 from os import PathLike
 from pathlib import Path
@@ -25,7 +26,7 @@ def curves(run: Run, directory: str | PathLike[str] | None) -> list[Curves]:
     Raises
     ------
     InputError
-        If TensorFlow is not installed, or the folder cannot be written.
+        If TensorFlow is not installed, or the folder cannot be written or has the curves of another run.
     """
     return [] if directory is None else [Curves(run, Path(directory))]
 
@@ -33,8 +34,8 @@ def curves(run: Run, directory: str | PathLike[str] | None) -> list[Curves]:
 class Curves(keras.callbacks.Callback):
     """Writes each row of `history.csv` once it is there, at its training step.
 
-    The files of a run in the folder are replaced when training begins or goes on, by the whole history; those of
-    other runs stay.
+    The files of the run in the folder are replaced when training begins or goes on, by the whole history; those of
+    other programs stay. Where the folder cannot be written to any more, a line says so, and training goes on.
 
     Example::
 
@@ -58,10 +59,16 @@ class Curves(keras.callbacks.Callback):
                 f"expected --tensorboard with a folder to write to, found {directory} ({error.strerror}); name another"
             ) from error
         self.run, self.directory = run, directory
-        # By the run's place, as one folder may hold several.
         self.suffix = f".multiview-{zlib.crc32(str(run.path.resolve()).encode()):08x}"
+        for each in sorted(directory.glob("events.out.tfevents.*.multiview-*")):
+            if not each.name.endswith(self.suffix):
+                raise InputError(
+                    f"expected --tensorboard with a folder for {run.path} alone, as TensorBoard draws all in it as "
+                    f"one run, found {each} of another; name another folder"
+                )
         self._writer: Any = None
         self._rows = 0  # written
+        self._failed = False
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._write_rows()
@@ -74,15 +81,10 @@ class Curves(keras.callbacks.Callback):
         self._write_rows()
         if self.run.predictions.is_file():
             self._write_confusion()
-        self._writer.close()
+        if not self._failed:
+            self._writer.close()
 
     def _write_rows(self) -> None:
-        import tensorflow as tf
-
-        if self._writer is None:
-            for old in self.directory.glob(f"events.out.tfevents.*{self.suffix}"):
-                old.unlink()
-            self._writer = tf.summary.create_file_writer(str(self.directory), filename_suffix=self.suffix)
         history = history_table(self.run)
         tags = {
             column(part, branch): f"{COLUMNS[part]}/{branch}" for branch in branches_of(history) for part in COLUMNS
@@ -117,7 +119,21 @@ class Curves(keras.callbacks.Callback):
         """As messages: TensorFlow's functions for them need the package of TensorBoard itself."""
         import tensorflow as tf
 
+        if self._failed:
+            return
         summary = tf.compat.v1.Summary(value=[tf.compat.v1.Summary.Value(**value) for value in values])
-        with self._writer.as_default():
-            tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
-        self._writer.flush()
+        try:
+            if self._writer is None:
+                for old in self.directory.glob(f"events.out.tfevents.*{self.suffix}"):
+                    old.unlink(missing_ok=True)
+                self._writer = tf.summary.create_file_writer(str(self.directory), filename_suffix=self.suffix)
+            with self._writer.as_default():
+                tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
+            self._writer.flush()
+        except (OSError, tf.errors.OpError) as error:
+            self._failed = True
+            reason = " ".join(str(error).split())
+            print(
+                f"no more curves in {self.directory} ({reason}); repeat the command once the run is done",
+                file=sys.stderr,
+            )

@@ -175,7 +175,8 @@ def fit(
 ) -> None:
     """Train from evaluation `done` to the last; what Keras calls an epoch goes from one evaluation to the next.
 
-    The networks of the views in `frozen` stay as they are for the first `freeze_epochs`, in whole evaluations.
+    The networks of the views in `frozen` stay as they are for the first `freeze_epochs`, in whole evaluations. Ends
+    early where a callback sets the model's `stop_training`.
     """
     thawed = min(data.frozen, data.intervals) if frozen else 0
     for first, last in ((done, thawed), (max(done, thawed), data.intervals)):
@@ -195,3 +196,5 @@ def fit(
                 callbacks=[data.follow(), *callbacks],
                 verbose=0,
             )
+            if model.stop_training:
+                break

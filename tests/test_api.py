@@ -23,6 +23,7 @@ from data_prep.datasets import DATASETS
 from multiview import api, cli
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import Run
+from multiview.settings import make_settings
 from multiview.store import Store
 from multiview.support.errors import InputError
 from multiview.support.programs import called
@@ -55,7 +56,7 @@ def of_prepare() -> dict[str, argparse.Action]:
 @pytest.mark.parametrize(
     ("function", "options", "more"),
     [
-        (api.train, of_multiview("train"), {"callbacks"}),
+        (api.train, of_multiview("train"), {"callbacks", "path"}),
         (api.prepare, of_prepare(), {"dataset", "options"}),
         (api.evaluate, {name: each for name, each in of_multiview("evaluate").items() if name != "runs"}, {"run"}),
     ],
@@ -73,8 +74,9 @@ def test_arguments_are_the_options(function, options: Mapping[str, argparse.Acti
         else:
             suppressed = option.default is argparse.SUPPRESS
             assert default == option.default or (default in NOTHING and (suppressed or not option.default)), name
-        # The store of prepare is asked for by hand, as --plan needs none.
-        asked = option.required or (function is api.prepare and name == "store")
+        # The store of prepare is asked for by hand, as --plan needs none; train has settings instead of its three.
+        by_settings = function is api.train and name in ("system", "fold", "preset")
+        asked = (option.required and not by_settings) or (function is api.prepare and name == "store")
         assert (default is inspect.Parameter.empty) == asked, name
         if option.choices and name in ("precision", "keep", "schedule"):
             literal = next(each for each in (hints[name], *typing.get_args(hints[name])) if typing.get_args(each))
@@ -112,6 +114,34 @@ def test_callbacks_hear_every_evaluation(run: tuple) -> None:
         assert {name: logs[name] for name in row if name.endswith("mel")} == {
             name: pytest.approx(value) for name, value in row.items() if name.endswith("mel")
         }
+
+
+def test_settings_in_place_of_options(run: tuple, tiny_store: Store, tiny_settings, tmp_path: Path) -> None:
+    """`train(store, settings, path)`: equal ones are the same run."""
+    asked = {"system": "multiview", "fold": 1, "preset": "demo"}
+    settings = make_settings(tiny_store, **asked, epochs=2, window=1, views="mel,raw")
+    found, changed = run[0], run[0].model.stat().st_mtime_ns
+    assert multiview.train(tiny_store, settings, found.path).path == found.path
+    assert found.model.stat().st_mtime_ns == changed
+    with pytest.raises(InputError, match="expected settings or system, epochs, found both"):
+        multiview.train(tiny_store, settings, tmp_path / "run", system="mel", epochs=3)
+    with pytest.raises(InputError, match="found no path"):
+        multiview.train(tiny_store, settings)
+    with pytest.raises(InputError, match="none.h5"):
+        multiview.train(tmp_path / "none.h5", settings, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_callback_may_end_the_training(run: tuple, tiny_store: Store, tmp_path: Path) -> None:
+    """The run is finished with what it has, and says so; also where networks are frozen, which would be thawed next."""
+    stop = keras.callbacks.EarlyStopping("val_loss_mel", mode="max", min_delta=100.0, patience=2)
+    asked = {"system": "mel", "fold": 1, "preset": "demo", "epochs": 6, "init": run[0].path, "freeze_epochs": 4}
+    found = multiview.train(tiny_store, tmp_path, **asked, callbacks=[stop])
+    last = stop.stopped_epoch + 1
+    assert last < 4 and found.read()["stopped"] == {"evaluation": last, "epoch": last}
+    assert list(multiview.history_table(found).index) == list(range(last + 1))
+    assert found.model.is_file() and multiview.evaluate(found)["clips"] > 0
+    assert "stopped" not in run[0].read()
 
 
 def test_tables_say_what_is_on_disk(run: tuple) -> None:
@@ -173,7 +203,17 @@ def test_refusals_of_prepare_are_one_line(arguments: dict, message: str, tmp_pat
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"precision": "float8"}, "expected --precision of float32, bfloat16, float16, found 'float8'"),
+        ({"precision": "float8"}, "argument --precision: invalid choice: 'float8'"),
+        ({"keep": "best"}, "argument --keep: invalid choice: 'best'"),
+        ({"epochs": "many"}, "argument --epochs: expected a whole number of at most 9 digits, found 'many'"),
+        ({"epochs": True}, "argument --epochs: expected one argument"),
+        ({"epochs": -1}, "expected --epochs above 0, found -1"),
+        ({"learning_rate": [1, 2]}, "argument --learning-rate: invalid float value: '1,2'"),
+        ({"joint_gradient": "yes"}, "yes"),
+        ({"init": "nowhere"}, "nowhere"),
+        ({"fold": None, "preset": None}, "expected system, fold and preset, found no fold and no preset"),
+        ({"path": "elsewhere"}, "expected settings before the path elsewhere"),
+        ({"callbacks": keras.callbacks.Callback()}, "expected a list of callbacks, found <keras"),
         ({"fold": 0}, "expected a fold, counted from 1, or 'all'; found 0"),
         ({"fold": "one"}, "expected a fold, counted from 1, or 'all'; found 'one'"),
         ({"blending": "none"}, "none"),

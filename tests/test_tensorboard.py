@@ -97,6 +97,37 @@ def test_resumed_curves_go_on(tiny_store: Store, tiny_settings, tmp_path: Path, 
         np.testing.assert_array_equal(one, other)
 
 
+def test_what_cannot_be_written_is_said_once(tiny_trained: Run, tmp_path: Path, monkeypatch, capsys) -> None:
+    """Training goes on without; the same again writes all."""
+    import tensorflow as tf
+
+    def full(*_: object, **__: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "no space\nleft")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.summary.experimental, "write_raw_pb", full)
+        (board,) = curves(tiny_trained, tmp_path)
+        board.on_train_begin()
+        board.on_epoch_end(0)
+        board.finish()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("no more curves in ") and "no space left" in line
+    (board,) = curves(tiny_trained, tmp_path)
+    board.finish()
+    assert_is_the_history(events(tmp_path)[0], tiny_trained)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_is_for_one_run(tiny_trained: Run, tmp_path: Path) -> None:
+    """TensorBoard would draw two as one."""
+    (board,) = curves(tiny_trained, tmp_path)
+    board.finish()
+    before = events(tmp_path)
+    with pytest.raises(InputError, match="found .*multiview-.* of another; name another folder") as error:
+        curves(Run(tmp_path / "other"), tmp_path)
+    assert "\n" not in str(error.value) and events(tmp_path) == before
+
+
 def test_refusals_are_one_line(tiny_store: Store, tmp_path: Path, capsys, monkeypatch) -> None:
     """Before anything is trained."""
     (tmp_path / "file").write_text("")

@@ -11,6 +11,7 @@ from multiview.views import SAMPLE_RATES
 
 HEARD = "heard"  # entry of `run.json`: the clips of the training, where the store cannot tell
 STARTED_FROM = "started_from"  # entry: what `--init` named, as its own `run.json` says it
+STOPPED = "stopped"  # entry: the evaluation at which a callback ended the training
 
 FRACTION = number(0, 1)
 CLASSES = listed(word, least=1, once=True)
@@ -57,6 +58,7 @@ RUN = fields(
         "parameters": whole(),
         "clips": fields({"train": whole(), "validation": whole()}, {"monitor": whole(), "test": whole()}),
         "kept": mapping(whole()),
+        STOPPED: mapping(whole()),
         "calibration": maybe(calibration.RECORD),
         "training_seconds": number(),
         "checkpoint_seconds": number(),

@@ -20,7 +20,7 @@ from multiview.experiment.outlook import Outlook
 from multiview.experiment.placement import ALONE, Placement, Team, joined
 from multiview.experiment.recorder import Follower, Recorder
 from multiview.experiment.run import Run
-from multiview.experiment.schema import STARTED_FROM
+from multiview.experiment.schema import STARTED_FROM, STOPPED
 from multiview.networks import BlendedModel
 from multiview.settings import Settings
 from multiview.splits import Split, make_split
@@ -46,7 +46,8 @@ def train(
     ----------
     callbacks
         Further callbacks of Keras. What they call an epoch goes from one evaluation to the next, and `logs` has the
-        columns of `history.csv` by branch. They are no part of the settings, and the run does not record them.
+        columns of `history.csv` by branch. They are no part of the settings, and the run does not record them; but
+        where one ends the training, the run is finished with what it has, and its record says at which evaluation.
     placement
         The devices, and the workers, that share the network. No part of the settings, either.
 
@@ -83,7 +84,7 @@ def train(
                     recorder = _fit(store, settings, split, data, run, initial, callbacks, team)
                 team.part()
                 if team.first:
-                    _keep(store, settings, split, run, initial, recorder)
+                    _keep(store, settings, split, run, initial, recorder, data.intervals)
             except Exception as error:
                 team.settle()
                 with contextlib.suppress(OSError):  # a full disk
@@ -141,13 +142,22 @@ def _fit(
     blending.replay(recorder.evaluations)
     # After `blending`, whose evaluation they find in `logs`.
     fit(model, data, [blending, *callbacks, progress], recorder.done, started if settings.freeze_epochs else ())
+    progress.bar.close()
     return recorder
 
 
 def _keep(
-    store: Store, settings: Settings, split: Split, run: Run, initial: Initial | None, recorder: Recorder
+    store: Store,
+    settings: Settings,
+    split: Split,
+    run: Run,
+    initial: Initial | None,
+    recorder: Recorder,
+    intervals: int,
 ) -> None:
-    """Save the kept model."""
+    """Save the kept model; and where training ended before its last interval, say when."""
+    last = recorder.evaluations[-1]
+    stopped = {STOPPED: {"evaluation": last.evaluation, "epoch": last.epoch}} if recorder.done < intervals else {}
     kept = _build(store, settings, split, initial)
     for variable, value in zip(kept.variables, recorder.kept.variables, strict=True):
         variable.assign(value)
@@ -156,6 +166,7 @@ def _keep(
         parameters=kept.count_params(),
         clips={name: len(rows) for name, rows in asdict(split).items()},
         kept=recorder.kept.place(),
+        **stopped,
         calibration=asdict(calibrate(kept, store, split.validation)),
         training_seconds=round(recorder.seconds, 1),
         checkpoint_seconds=round(recorder.checkpoint_seconds, 2),
