@@ -5,6 +5,7 @@ That their names, defaults and choices are those of the commands is tested, test
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -109,6 +110,9 @@ def train(
     freeze_epochs: int | None = None,
     blending: str | None = None,
     tensorboard: Place | None = None,
+    devices: int = 1,
+    workers: Names | None = None,
+    worker: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
     """Train one system on one fold in the directory `run`, or continue what is there; `evaluate` tests it.
@@ -123,6 +127,9 @@ def train(
         The fold to test on, from 1; "all" to train on every clip, for use, and test on none.
     callbacks : sequence of keras.callbacks.Callback
         As `multiview.experiment.train.train` takes them.
+    devices, workers, worker
+        What shares the network, see `multiview.experiment.placement`; `workers` are `host:port` each, `worker` is the
+        number of this process among them.
     tensorboard : path, optional
         Where TensorBoard finds the run's curves. The confusion matrix is of its test: call again once it is tested.
 
@@ -153,11 +160,14 @@ def train(
     if not isinstance(callbacks, Sequence):
         raise InputError(f"expected a list of callbacks, found {callbacks!r}")
     import_keras()
+    from multiview.experiment.placement import Placement
     from multiview.experiment.train import train as fit
     from multiview.tensorboard import curves
 
-    drawn = curves(Run(folder), tensorboard)
-    found = fit(opened, settings, folder, [*drawn, *callbacks])
+    addresses = workers.split(",") if isinstance(workers, str) else workers
+    placement = Placement.of(devices, addresses, worker, os.environ)
+    drawn = curves(Run(folder), tensorboard) if placement.index == 0 else []
+    found = fit(opened, settings, folder, [*drawn, *callbacks], placement)
     for each in drawn:
         each.finish()
     return found
