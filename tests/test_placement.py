@@ -141,6 +141,7 @@ def free_ports(count: int) -> list[int]:
         return [server.getsockname()[1] for server in servers]
 
 
+@pytest.mark.long
 @pytest.mark.backend
 @on_jax
 def test_two_workers_train_one_network_and_go_on_after_one_was_killed(
