@@ -1,4 +1,4 @@
-"""Eq. (6) with the weights that each rule has at the end, replayed on the recorded losses of multi-view runs.
+"""Eq. (6) with the weights that each rule has where the network was kept, replayed on recorded multi-view runs.
 
     python -m tests.benchmarks.ensembles results/esc10/modern [--window 10]
 
@@ -24,12 +24,13 @@ from multiview.systems import JOINT
 def replayed(results: Results, window: int) -> pd.DataFrame:
     """Accuracy of the self-ensemble in %, a row a rule, and of each branch; a column a trial, and the mean."""
     found: dict[str, dict[str, float]] = {}
-    for trial in results.runs[JOINT]:
+    for trial, run in results.runs[JOINT].items():
+        kept = run.read()["kept"]["evaluation"]
         history, predictions = results.history(JOINT, trial), results.predictions(JOINT, trial)
         branches = branches_of(history)
         for name, blending in BLENDINGS.items():
             rule, weights = blending.rule(branches, window), None
-            for _, row in history.iterrows():
+            for _, row in history[history["evaluation"] <= kept].iterrows():
                 losses = ({each: row[column(part, each)] for each in branches} for part in ("train", "validation"))
                 weights = rule.update(*losses)
             ensemble = self_ensemble(predictions.probabilities, dict(zip(branches, weights, strict=True)))
