@@ -246,12 +246,10 @@ def test_streams_are_the_whole_file(tmp_path: Path, rng: np.random.Generator, ra
 
 def test_front_door() -> None:
     """What `import multiview` gives, loaded when it is asked for."""
-    from multiview import predict
-    from multiview.experiment.evaluate import evaluate
-    from multiview.experiment.train import train
+    from multiview import api, predict
 
-    assert (multiview.load, multiview.train, multiview.evaluate) == (predict.load, train, evaluate)
-    assert {"load", "train", "evaluate"} <= set(dir(multiview))
+    assert (multiview.load, multiview.train, multiview.evaluate) == (predict.load, api.train, api.evaluate)
+    assert {"load", "prepare", "train", "evaluate", "report"} <= set(dir(multiview))
     with pytest.raises(AttributeError, match="no attribute 'fly'"):
         multiview.fly  # noqa: B018
     code = "import sys, multiview; print([each for each in ('numpy', 'keras', 'h5py') if each in sys.modules])"

@@ -114,7 +114,7 @@ def test_all_names_each_dataset(project: Path, tmp_path: Path) -> None:
         (("birds",), "birds"),
         (("demo", "--preset", "huge"), "invalid choice: 'huge'"),
         (("demo", "--folds"), "expected one argument"),
-        (("demo", "--folds", "one"), "argument --folds: invalid"),
+        (("demo", "--folds", "one"), "argument --folds: expected a whole number"),
         (("demo", "--fast"), "--fast"),
         (("demo", "--systems", "mel,video"), "found 'video'"),
         (("demo", "--ablations", "windows"), "found 'windows'"),

@@ -84,7 +84,7 @@ def difference(path: Path, network: str, sound: str, subject: Subject) -> float:
 
 def _in_a_fresh_process(path: Path, questions: Outputs) -> Outputs:
     with tempfile.TemporaryDirectory() as folder:
-        np.savez(Path(folder) / "questions.npz", allow_pickle=False, **questions)
+        np.savez(Path(folder) / "questions.npz", **questions)  # type: ignore[arg-type]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         command = [sys.executable, "-m", __name__, str(path.resolve()), folder]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -110,7 +110,7 @@ def main() -> None:
             rows = [sound(waveforms=waveform[np.newaxis]) for waveform in questions[name]]
             found = {branch: np.concatenate([row[branch] for row in rows]) for branch in (PROBABILITIES, *branches)}
         answers |= {f"{name}/{branch}": values for branch, values in found.items()}
-    np.savez(folder / "answers.npz", allow_pickle=False, **answers)
+    np.savez(folder / "answers.npz", **answers)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
