@@ -200,7 +200,7 @@ def evaluate(run: Run | Place, *, store: Store | Place | None = None, to: Place 
         return test(found)
     found = run if isinstance(run, Run) else Run(located(Path(run)))
     if to is None and found.path != (run.path if isinstance(run, Run) else Path(run)):
-        raise InputError(f"expected `to` for the results of the starter model {run}, found none; name a folder")
+        raise InputError(f"expected --to DIR for the results of the starter model {run}, found none; name one")
     found.read()
     opened = _opened(store)
     import_keras()

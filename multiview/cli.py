@@ -16,7 +16,7 @@ from multiview.blending import BLENDINGS
 from multiview.export.formats import FORMATS, PRECISIONS, SECONDS
 from multiview.settings import PRESETS, make_settings
 from multiview.splits import EVERY_CLIP
-from multiview.starters import STARTERS, located
+from multiview.starters import STARTERS
 from multiview.support import plugins
 from multiview.support.errors import InputError, exit_status
 from multiview.support.lean import import_keras
@@ -188,12 +188,12 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     if args.to and (args.store is None or len(args.runs) > 1):
         raise InputError("expected --to with --store and one run, found it without; drop it")
-    runs = [Run(located(path) if args.store else path) for path in args.runs]
+    if args.store:
+        _evaluate_elsewhere(args)
+        return
+    runs = [Run(path) for path in args.runs]
     for run in runs:
         run.read()
-    if args.store:
-        _evaluate_elsewhere(runs, args)
-        return
     import_keras()
     from multiview.experiment.evaluate import evaluate
 
@@ -202,17 +202,13 @@ def _evaluate(args: argparse.Namespace) -> None:
         _print_metrics(run)
 
 
-def _evaluate_elsewhere(runs: list[Run], args: argparse.Namespace) -> None:
+def _evaluate_elsewhere(args: argparse.Namespace) -> None:
+    from multiview.api import evaluate
     from multiview.store import Store
 
     store = Store(args.store)
-    import_keras()
-    from multiview.experiment.elsewhere import evaluate_elsewhere
-
-    for run, path in zip(runs, args.runs, strict=True):
-        if run.path != path and not args.to:
-            raise InputError(f"expected --to DIR for the results of the starter model {path}, found none; name one")
-        found = evaluate_elsewhere(run, store, args.to or run.path / f"on_{store.dataset}")
+    for path in args.runs:
+        found = evaluate(path, store=store, to=args.to)
         print(f"{path} on {args.store}: {found['clips']} clips of {', '.join(found['classes'])}")
         out = found["left_out"]
         if out["heard"]:

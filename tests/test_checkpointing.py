@@ -57,7 +57,8 @@ def test_steps_statistics_and_dropout_are_the_same(tmp_path: Path, rng: np.rando
 
 def test_backbone_that_cannot_is_named() -> None:
     other = Backbone("other", "keeps what it needs", lambda x, *_: x)
-    with pytest.raises(InputError, match="with a backbone of crnn, separable, found other; drop it"):
+    expected = "expected --gradient-checkpointing with a backbone of crnn, separable, found other; drop it"
+    with pytest.raises(InputError, match=expected):
         other.embed({}, 22050, lambda units: units, checkpointing=True)
 
 

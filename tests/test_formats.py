@@ -287,9 +287,8 @@ def test_missing_package_is_named(
     assert line.endswith("for --format onnx, found no tf2onnx; say pip install '.[onnx]'")
 
 
-def test_missing_runtime_is_named(version: Path, clips: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    if not (version / predict_onnx.FILE).exists():
-        pytest.skip("LiteRT comes with the core")
+@pytest.mark.parametrize("version", ["onnx"], indirect=True)  # the runtime of LiteRT comes with the core
+def test_missing_runtime_is_named(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match="expected ONNX Runtime for .*, found none; say pip install onnxruntime"):
         multiview.load(version)

@@ -17,7 +17,7 @@ from data_prep import prepare
 from multiview import cli
 from multiview.store import Store
 from multiview.support.errors import InputError
-from tests.test_security import mutated
+from tests.fuzz.mutations import any_bytes
 
 SEED = 20213
 SECONDS, MEBIBYTES = 5.0, 200  # for one store
@@ -230,7 +230,7 @@ def test_mutated_stores(tiny_store: Store, tmp_path: Path, count: int) -> None:
             with h5py.File(path, "a") as file:
                 any_edit(rng, file)
         else:
-            path.write_bytes(mutated(content[:4096], rng) + content[4096:] if number % 4 else mutated(content, rng))
+            path.write_bytes(any_bytes(content[:4096], rng) + content[4096:] if number % 4 else any_bytes(content, rng))
         begin = time.perf_counter()
         try:
             store = Store(path)

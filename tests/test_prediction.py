@@ -211,11 +211,12 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
         with soundfile.SoundFile(path, "w", RATE, 1, format="FLAC") as file:
             for _ in range(minutes):
                 file.write(np.zeros(60 * RATE, np.int16))
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    # What is freed goes back at once: how far a heap falls to pieces depends on what else the machine does.
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "MALLOC_MMAP_THRESHOLD_": "65536"}
     command = [sys.executable, "-c", MEMORY, *map(str, paths)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     short, long = map(float, done.stdout.split())
-    assert long - short < 120  # pieces that are on their way: 29 to 73 MiB on a busy machine
+    assert long - short < 60
 
 
 def test_long_files_are_answered_like_the_whole(tmp_path: Path, mel_meter: Predictor, rng: np.random.Generator) -> None:

@@ -19,32 +19,12 @@ from multiview import cli
 from multiview.audio import decode
 from multiview.experiment.run import Run
 from multiview.views import geometry, paper_views
+from tests.fuzz.mutations import any_bytes
 from tests.helpers.service import Requests
 
 ROOT = Path(__file__).parents[1]
 SOUND_SEED, REQUEST_SEED = 20211, 20212
 SECONDS, MEBIBYTES = 5.0, 1024  # for one of them; for the process
-
-
-def mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    """The content with bytes changed, mostly in its header; or cut, grown, or with parts at wrong places."""
-    values = np.frombuffer(content, np.uint8).copy()
-    header = min(len(values), 128)
-    kind = rng.integers(5)
-    if kind == 0:
-        values[rng.integers(header, size=rng.integers(1, 8))] = rng.integers(256)
-    elif kind == 1:  # sizes and counts are little words of extreme values
-        place = rng.integers(max(1, header - 4))
-        extreme = rng.choice(np.array([0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF], np.uint64))
-        values[place : place + 4] = np.frombuffer(np.uint32(extreme).tobytes(), np.uint8)[: len(values) - place]
-    elif kind == 2:
-        values = values[: rng.integers(len(values))]
-    elif kind == 3:
-        values[rng.integers(len(values), size=max(1, len(values) // 50))] ^= np.uint8(rng.integers(1, 256))
-    else:
-        begin, end = np.sort(rng.integers(len(values), size=2))
-        values = np.concatenate([values[:end], values[begin:]])
-    return values.tobytes()
 
 
 def sound_file(format: str, subtype: str | None, rng: np.random.Generator, samples: int = 8000) -> bytes:
@@ -85,7 +65,7 @@ def test_damaged_sound_files(tmp_path: Path, count: int) -> None:
                ("AIFF", "PCM_16"), ("AU", "ULAW"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", None)]  # fmt: skip
     originals = [sound_file(*each, rng) for each in formats]
     for number in range(count):
-        (tmp_path / f"{number:04}").write_bytes(mutated(originals[number % len(originals)], rng))
+        (tmp_path / f"{number:04}").write_bytes(any_bytes(originals[number % len(originals)], rng))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", READER, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
@@ -122,7 +102,7 @@ def test_damaged_requests(exported: Path, tmp_path: Path, count: int) -> None:
     shapes = {view: size.segment_shape(view) for view in paper_views()}
     for number in range(count):
         if number % 5 < 3:
-            requests.add("wav_bytes", wav_bytes=[mutated(original, rng) for _ in range(rng.integers(1, 3))])
+            requests.add("wav_bytes", wav_bytes=[any_bytes(original, rng) for _ in range(rng.integers(1, 3))])
             continue
         dtype = rng.choice([np.float32, np.int16, np.float64, np.int64])
         if number % 5 == 3:

@@ -11,10 +11,9 @@ from typing import Any
 import tensorflow as tf
 
 from multiview.export.service import Service, Tensors
-from multiview.export.subject import Subject
+from multiview.export.subject import Subject, converting
 from multiview.export.trial import SOUND, difference
 from multiview.predict.light import FILE
-from multiview.support.errors import InputError
 from multiview.support.lean import quiet
 from multiview.views import Geometry
 
@@ -76,19 +75,14 @@ def write(path: Path, subject: Subject) -> float:
     def of_sound(waveforms: tf.Tensor) -> Tensors:
         return service.answer_of(service.branches_of(service.segments_of(waveforms)))
 
-    try:
+    if (halves := subject.precision != "float32") and not service.without_graph:
+        reason = "LiteRT has one precision for a whole file, and views need float32"
+        print(f"no {SOUND_FILE}: {reason}; {FILE} takes views", file=sys.stderr)
+    with converting("LiteRT"):
         (path / FILE).write_bytes(_network(service, size, subject.precision))
-        if service.without_graph:
-            pass
-        elif subject.precision != "float32":
-            reason = "LiteRT has one precision for a whole file, and views need float32"
-            print(f"no {SOUND_FILE}: {reason}; {FILE} takes views", file=sys.stderr)
-        else:
+        if not (halves or service.without_graph):
             waveforms = tf.TensorSpec([1, subject.samples], tf.float32, "waveforms")
             (path / SOUND_FILE).write_bytes(_converted(service, of_sound, {"waveforms": waveforms}, "float32"))
-    except Exception as error:  # of any kind, from the converter
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(f"expected a network that LiteRT runs, found {reason}; export a SavedModel") from error
     for file in path.iterdir():
         with zipfile.ZipFile(file, "a") as archive:
             archive.writestr(zipfile.ZipInfo(LABELS), "".join(f"{name}\n" for name in subject.live.classes))

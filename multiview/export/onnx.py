@@ -18,12 +18,11 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from multiview.export.service import Service, Tensors
-from multiview.export.subject import Subject
+from multiview.export.subject import Subject, converting
 from multiview.export.trial import SOUND, difference
 from multiview.networks import BlendedModel
 from multiview.predict.onnx import FILE, SUFFIX
 from multiview.recurrence import Recurrences
-from multiview.support.errors import InputError
 from multiview.support.lean import quiet
 from multiview.views import Geometry
 
@@ -126,17 +125,11 @@ def write(path: Path, subject: Subject) -> float:
         If the network has what ONNX does not.
     """
     service, size = subject.service, subject.live.size
-    try:
-        with quiet():  # the converters say much, and nothing for users
-            network = PRECISIONS[subject.precision](_network(service, size))
-            _save(network, path / FILE, subject)
-            if not service.without_graph:
-                _save(_of_sound(network, service, subject.samples), path / SOUND_FILE, subject)
-    except Exception as error:  # of any kind, from the converters
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(
-            f"expected a network that ONNX has operations for, found {reason}; export a SavedModel"
-        ) from error
+    with converting("ONNX"), quiet():  # the converters say much, and nothing for users
+        network = PRECISIONS[subject.precision](_network(service, size))
+        _save(network, path / FILE, subject)
+        if not service.without_graph:
+            _save(_of_sound(network, service, subject.samples), path / SOUND_FILE, subject)
     return difference(path, FILE, SOUND_FILE, subject)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from multiview.experiment.run import Run
@@ -9,6 +11,7 @@ from multiview.export.service import Service
 from multiview.predict.predictor import Predictor
 from multiview.predict.saved import store_views
 from multiview.support import plugins
+from multiview.support.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,21 @@ class Subject:
             "without_graph": self.service.without_graph,
             "precision": self.precision,
         }
+
+
+@contextlib.contextmanager
+def converting(runtime: str) -> Iterator[None]:
+    """Say in a line what a converter says of a network that its runtime does not run; a full disk is another matter.
+
+    Raises
+    ------
+    InputError
+        With that.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # of any kind, from converters
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"expected a network that {runtime} runs, found {reason}; export a SavedModel") from error
