@@ -237,7 +237,7 @@ def test_evaluate_on_another_store(run: tuple, tiny_store: Store, tmp_path: Path
     assert json.loads(run[0].metrics.read_text()) == own
     with pytest.raises(InputError, match="expected `to` with `store`, found it without"):
         multiview.evaluate(run[0], to=tmp_path / "out")
-    with pytest.raises(InputError, match="expected `to` for the results of the starter model esc10"):
+    with pytest.raises(InputError, match="expected --to DIR for the results of the starter model esc10, found"):
         multiview.evaluate("esc10", store=tiny_store)
 
 

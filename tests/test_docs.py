@@ -152,7 +152,8 @@ def test_python_from_prepare_to_the_callback(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     lines = done.stdout.splitlines()
     assert lines[0].startswith("240 [") and lines[1] == "(99, 64)"
-    assert re.search(r"^\{.*'self_ensemble'", done.stdout, re.MULTILINE) and "(6,)" in lines
+    assert [line.split()[0] for line in lines[2:4]] == ["0", "1"]  # what the callback says of two evaluations
+    assert "'self_ensemble'" in lines[4] and "(6,)" in lines
     assert "(4, 6)" in lines[-2] and "'multiview': 0." in lines[-1]
 
 
