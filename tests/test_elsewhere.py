@@ -59,7 +59,12 @@ def test_on_its_own_test_clips_it_says_what_it_said(
     assert found["clips"] == own["clips"] == 12 and found["left_out"] == {"classes": [], "heard": 48}
     assert found["accuracy"] == found["accuracy_among"] == own["accuracy"]
     assert {path.name: path.read_bytes() for path in tiny_trained.path.iterdir() if path.is_file()} == before
-    # With another fingerprint they are still known by name, from the run's own store.
+    # Without its own store it tells them by the fingerprint; with another one, by name, from its own.
+    copy = Run(shutil.copytree(tiny_trained.path, tmp_path / "moved"))
+    record = json.loads(copy.record.read_text())
+    record["store"]["path"] = "gone.h5"
+    copy.record.write_text(json.dumps(record))
+    assert evaluate_elsewhere(copy, tiny_store, tmp_path / "out")["left_out"]["heard"] == 48
     again = evaluate_elsewhere(tiny_trained, other(tiny_store.classes, slice(0, 0)), tmp_path / "out")
     assert again["accuracy"] == own["accuracy"]
 

@@ -69,3 +69,10 @@ def test_long_clips_are_monitored_on_five_segments() -> None:
     lengths, size = np.array([30, 5, 2]) * 22050, geometry(22050)
     assert np.bincount(test_segments(np.arange(3), lengths, size, most=MONITOR_SEGMENTS).clips).tolist() == [5, 5, 2]
     assert np.bincount(test_segments(np.arange(3), lengths, size).clips).tolist() == [30, 5, 2]
+
+
+@pytest.mark.parametrize("weights", [[0.5, 0.502], [1.5, -0.5], [1e30, 0.0], [0.0, 0.0]])
+def test_weights_that_are_no_shares_are_refused(weights: list[float]) -> None:
+    evaluation.check_weights({"a": float(np.float32(1 / 3)), "b": float(np.float32(2 / 3))})
+    with pytest.raises(ValueError, match="expected weights of the branches from 0 that sum to 1, found a sum of"):
+        evaluation.check_weights(dict(zip("ab", weights, strict=True)))
