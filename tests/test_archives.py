@@ -10,7 +10,6 @@ import itertools
 import json
 import lzma
 import os
-import re
 import shutil
 import struct
 import subprocess
@@ -20,17 +19,15 @@ import zipfile
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from data_prep import archives
 from multiview.support.errors import InputError
 from tests import trees
+from tests.fuzz.runner import in_processes
 
 MOST = 500
 SECONDS, MEBIBYTES = 2.0, 300  # of a CPU for one; of the process
-ARCHIVE_SEED = 20213
-FAILED: tuple[int, ...] = ()  # numbers of mutants that once failed
 unpack = functools.partial(archives.unpack, most_files=MOST)
 
 
@@ -235,78 +232,9 @@ def test_names_of_other_scripts_and_folders_of_one_name(tmp_path: Path) -> None:
         assert found == set(map(Path, names))
 
 
-def originals() -> list[bytes]:
-    """Small archives of every kind that is read."""
-    rng = np.random.default_rng(ARCHIVE_SEED)
-    files = {"a/b.wav": rng.bytes(3000), "a/c.txt": b"text" * 500, "long " * 30 + ".txt": b"", "é/d.wav": bytes(600)}
-    found = []
-    for kind in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-        content = io.BytesIO()
-        with zipfile.ZipFile(content, "w", kind) as archive:
-            for name, inside in files.items():
-                archive.writestr(name, inside)
-        found.append(content.getvalue())
-    for mode, form in itertools.product(("w:", "w:gz", "w:bz2", "w:xz"), (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)):
-        content = io.BytesIO()
-        with tarfile.open(fileobj=content, mode=mode, format=form) as archive:
-            for name, inside in files.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(inside)
-                archive.addfile(info, io.BytesIO(inside))
-        found.append(content.getvalue())
-    return found
-
-
-def mutant(number: int, whole: list[bytes]) -> bytes:
-    """Archive `number`: bytes changed, anywhere or where headers are, words of extreme values, cut, grown, doubled.
-
-    Of those that are compressed, half are changed inside.
-    """
-    rng = np.random.default_rng([ARCHIVE_SEED, number])
-    content = whole[number % len(whole)]
-    packed = content.startswith(b"\x1f\x8b") and rng.random() < 0.5
-    values = bytearray(gzip.decompress(content) if packed else content)
-    heads = [place for mark in (b"PK", b"ustar") for place in places(values, mark)] or [0]
-    for _ in range(rng.integers(1, 5)):
-        near = max(0, min(len(values) - 1, int(rng.choice(heads)) + int(rng.integers(-257, 64))))
-        place = near if rng.random() < 0.7 else int(rng.integers(len(values)))
-        kind = rng.integers(7)
-        if kind < 2:
-            values[place] = rng.integers(256)
-        elif kind == 2:
-            extreme = int(rng.choice([0, 1, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF]))
-            values[place : place + 4] = struct.pack("<I", extreme)
-        elif kind == 3:
-            values[place : place + 12] = rng.choice([b"77777777777\0", b"\x80" + b"\xff" * 11, b"-0000000001\0"])
-        elif kind == 4:
-            del values[place:]
-        elif kind == 5:
-            values[place:place] = rng.bytes(int(rng.integers(1, 600)))
-        else:
-            values += values[place:]
-        if not values:
-            break
-    if packed:
-        return gzip.compress(bytes(values), 1)
-    return bytes(values)
-
-
-def places(content: bytes, mark: bytes) -> list[int]:
-    return [found.start() for found in re.finditer(re.escape(mark), content)]
-
-
-@pytest.mark.parametrize("count", [400, pytest.param(6000, marks=pytest.mark.long)])
-def test_mutated_archives(tmp_path: Path, count: int) -> None:
-    """An answer or a line for each, and nothing outside of its folder."""
-    whole = originals()
-    (tmp_path / "in").mkdir()
-    (tmp_path / "out").mkdir()
-    for number in {*range(count), *FAILED}:
-        (tmp_path / "in" / f"{number:05}").write_bytes(mutant(number, whole))
-    found, peak = unpack_all(tmp_path / "in", tmp_path / "out")
-    refused = [said for said, _ in found.values() if said]
-    assert count / 3 < len(refused) < count - count / 20  # both sides were tried
-    assert all(len(said) < 600 and said.isprintable() for said in refused)
-    assert max(seconds for _, seconds in found.values()) < SECONDS and peak < MEBIBYTES
-    assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
-    assert {path.name for path in (tmp_path / "out").iterdir()} <= set(found)
+def test_mutated_archives() -> None:
+    """An answer or a line for each, and nothing outside of its folder; `tests.fuzz archives` has thousands."""
+    found = in_processes("archives", 400)
+    assert not found.failed and not found.crashed, found
+    assert found.refused > 400 / 3 and found.read > 400 / 20  # both sides were tried
+    assert found.slowest < SECONDS and found.peak_mib < MEBIBYTES

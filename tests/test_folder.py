@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from data_prep import arguments, extraction
 from data_prep import prepare as command
-from data_prep.checks import check_index
-from data_prep.datasets import dcase2016, esc10, folder
+from data_prep.datasets import folder
 from multiview.store import Store
 from multiview.support.errors import InputError
 from tests import trees
+from tests.fuzz import tables
+from tests.fuzz.runner import cases, here
 from tests.helpers.commands import nobody
 
 
@@ -429,60 +430,8 @@ def test_pipes_sockets_and_broken_links_let_nobody_wait(
     assert "found a folder, pipe or device" in capsys.readouterr().err
 
 
-# Mutated tables
-
-TABLE_SEED = 20214
-FAILED: tuple[int, ...] = ()  # numbers of mutants that once failed
-PIECES = ["", ",", ";", "\t", '"', "\n", "\r", "\r\n", "\0", "\ufeff", "é", "🐕", "1" * 5000, "-1", "0", "1e9", "nan",
-          "inf", "NA", "٣", "../../x.wav", "/etc/passwd", "a" * 5000, "\x1b[2J", "True", "evaluation", "development",
-          "path", "label", "fold", "'", "\\", " " * 70_000, "\u2028", "\x85"]  # fmt: skip
-
-
-def mutant(number: int, whole: bytes) -> bytes:
-    """Table `number`: pieces put in, taken out, changed; bytes changed; lines doubled and cut."""
-    rng = np.random.default_rng([TABLE_SEED, number])
-    values = bytearray(whole)
-    for _ in range(rng.integers(1, 5)):
-        begin, end = np.sort(rng.integers(len(values) + 1, size=2))
-        kind = rng.integers(6)
-        piece = str(rng.choice(PIECES)).encode()
-        if kind < 2:
-            values[begin:begin] = piece
-        elif kind == 2:
-            values[begin : min(end, begin + 20)] = piece
-        elif kind == 3 and values:
-            values[min(begin, len(values) - 1)] = rng.integers(256)
-        elif kind == 4:
-            del values[begin : min(end, begin + 60)]
-        else:
-            values[end:end] = values[begin:end]
-    return bytes(values)
-
-
-@pytest.mark.parametrize("count", [400, pytest.param(5000, marks=pytest.mark.long)])
-def test_mutated_tables(tmp_path: Path, count: int) -> None:
-    """An index that a store can hold, or a line; nothing else."""
-    own = "path,label,fold,source,split\n" + "".join(
-        f"{n}.wav,{'ab'[n % 2]},{n // 4 + 1},s{n},development\n" for n in range(12)
-    )
-    esc = "filename,fold,target,category,esc10,src_file,take\n" + "".join(
-        f"{n}.wav,{n // 4 + 1},{n % 2},{'ab'[n % 2]},True,{n},A\n" for n in range(12)
-    )
-    scenes = "".join(f"audio/{n}.wav\t{'ab'[n % 2]}\n" for n in range(12))
-    root = tmp_path / "esc"
-    (root / "meta").mkdir(parents=True)
-    paths = [tmp_path / "own.csv", root / "meta" / "esc50.csv", tmp_path / "meta.txt"]
-    readers = [lambda path: folder.index(None, csv=path), lambda _: esc10.index(root), dcase2016._read]
-    answers = 0
-    for number in sorted({*range(count), *FAILED}):
-        which = number % 3
-        paths[which].write_bytes(mutant(number, (own, esc, scenes)[which].encode()))
-        try:
-            found = readers[which](paths[which])
-            if which < 2:
-                check_index("mutant", found, allow_missing=True)
-                assert all("\0" not in clip.id and clip.id.encode() for clip in found.clips)
-            answers += 1
-        except InputError as error:
-            assert str(error).isprintable() and len(str(error)) < 3000, number
-    assert count / 20 < answers < count * 0.9  # both sides were tried
+def test_mutated_tables(tmp_path: Path) -> None:
+    """An index that a store can hold, or a line; `tests.fuzz tables` has thousands."""
+    found = here(tables.make_case(tmp_path), cases(tables, 400), tmp_path)
+    assert not found.failed, found.failed
+    assert found.refused > 400 / 10 and found.read > 400 / 20  # both sides were tried

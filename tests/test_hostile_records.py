@@ -22,7 +22,7 @@ from multiview.support.errors import InputError
 from multiview.support.records import MOST_BYTES
 from tests.fuzz import records, sounds
 from tests.fuzz.mutations import DEEP, remade, rezipped
-from tests.fuzz.runner import here
+from tests.fuzz.runner import cases, here
 from tests.helpers.commands import run as command
 from tests.helpers.results import record, write_multiview, write_runs
 
@@ -292,17 +292,16 @@ def test_results_of_other_runs_are_named(tmp_path: Path, capsys: pytest.CaptureF
         assert ("expected system mel, found 'multiview'); run multiview evaluate" in error) == (name == "report")
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1500, marks=pytest.mark.long)])
-def test_mutated_records(tiny_store: Store, exported: Path, tmp_path: Path, count: int) -> None:
-    """Edited as what they are, or byte by byte: read, or refused in a line, within seconds."""
+def test_mutated_records(tiny_store: Store, exported: Path, tmp_path: Path) -> None:
+    """Edited as what they are, or byte by byte: read, or refused in a line; `tests.fuzz records` has thousands."""
     case = records.make_case(tmp_path, tiny_store.path, exported)
-    found = here(case, sorted({*range(count), *records.FAILED}), tmp_path)
+    found = here(case, cases(records, 60), tmp_path)
     assert not found.failed, found.failed
-    assert found.refused > count / 2 and found.read > 0
+    assert found.refused > 60 / 2 and found.read > 0
 
 
 def test_mutated_sounds(tmp_path: Path) -> None:
     """Those that once failed; `tests.fuzz sounds` has thousands, in processes that may die."""
-    found = here(sounds.make_case(tmp_path), sorted({*range(40), *sounds.FAILED}), tmp_path)
+    found = here(sounds.make_case(tmp_path), cases(sounds, 40), tmp_path)
     assert not found.failed, found.failed
     assert found.refused > 5 and found.read > 5

@@ -127,6 +127,18 @@ def gtzan(
     return root
 
 
+# Name, codec, container, rate, samples that the codec may add or take at the ends.
+ENCODED = [
+    ("a.m4a", "aac", "ipod", 48000, 2048),
+    ("b.mp4", "aac", "mp4", 44100, 2048),
+    ("c.wma", "wmav2", "asf", 44100, 4096),
+    ("d.webm", "libopus", "webm", 48000, 0),
+    ("e.aac", "aac", "adts", 48000, 3072),
+    ("suffixless", "alac", "ipod", 48000, 0),
+    ("wrong.wav", "aac", "ipod", 48000, 2048),
+]
+
+
 def write_encoded(
     path: Path, sound: np.ndarray, rate: int, codec: str, container: str, layout: str | None = None
 ) -> None:

@@ -26,7 +26,7 @@ from multiview.history import read_history
 from multiview.settings import Settings, complete, from_record
 from multiview.store import About, Store
 from multiview.support import plugins
-from multiview.support.errors import InputError
+from multiview.support.errors import InputError, first_line
 from multiview.support.files import ANY_LEFTOVERS, is_locked, locked, write_json
 from multiview.support.lean import import_keras
 from multiview.support.records import damaged, read_record
@@ -393,5 +393,4 @@ class Run:
             check_weights(model.weights_by_branch())
             return model
         except Exception as error:  # of any kind, where the file is damaged or would run code
-            reason = str(error).strip().split("\n")[0][:500]
-            raise InputError(f"{self.model} cannot be loaded ({reason}); train again") from error
+            raise InputError(f"{self.model} cannot be loaded ({first_line(error)}); train again") from error

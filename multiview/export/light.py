@@ -14,6 +14,7 @@ from multiview.export.service import Service, Tensors
 from multiview.export.subject import Subject, converting
 from multiview.export.trial import SOUND, difference
 from multiview.predict.light import FILE
+from multiview.support.errors import first_line
 from multiview.support.lean import quiet
 from multiview.views import Geometry
 
@@ -56,7 +57,7 @@ def write_light(directory: Path, service: Service, size: Geometry) -> None:
     try:
         content = _network(service, size, "float32")
     except Exception as error:  # of any kind, from the converter
-        reason = str(error).strip().split("\n")[0]
+        reason = first_line(error)
         print(f"no {FILE}: {reason}; multiview predict will need TensorFlow for this export", file=sys.stderr)
         return
     (directory / FILE).write_bytes(content)

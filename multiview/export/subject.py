@@ -11,7 +11,7 @@ from multiview.export.service import Service
 from multiview.predict.predictor import Predictor
 from multiview.predict.saved import store_views
 from multiview.support import plugins
-from multiview.support.errors import InputError
+from multiview.support.errors import InputError, first_line
 
 
 @dataclass(frozen=True)
@@ -70,5 +70,5 @@ def converting(runtime: str) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:  # of any kind, from converters
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(f"expected a network that {runtime} runs, found {reason}; export a SavedModel") from error
+        found = first_line(error)
+        raise InputError(f"expected a network that {runtime} runs, found {found}; export a SavedModel") from error

@@ -17,7 +17,7 @@ from multiview.predict.batches import Network, Outputs
 from multiview.predict.predictor import Predictor
 from multiview.starters import located
 from multiview.support import plugins
-from multiview.support.errors import InputError
+from multiview.support.errors import InputError, first_line
 from multiview.support.lean import quiet
 from multiview.support.records import fields, listed, mapping, maybe, number, one_of, read_record, word
 from multiview.systems import find_system
@@ -79,8 +79,12 @@ def load(path: str | Path, calibrated: bool = True) -> Predictor:
 def of_run(run: Run, model: BlendedModel) -> Predictor:
     """The kept model of a run, ready for sounds."""
     store = run.read()["store"]
+    try:
+        network = _traced(model)
+    except Exception as error:  # of any kind, where the file says what cannot be computed
+        raise InputError(f"{run.model} cannot be computed ({first_line(error)}); train again") from error
     return Predictor(
-        _traced(model),
+        network,
         store["classes"],
         store["sample_rate"],
         list(model.input),
@@ -103,7 +107,8 @@ def _traced(model: BlendedModel) -> Network:
     import tensorflow as tf
 
     batch = {view: tf.TensorSpec([None, *each.shape[1:]], tf.float32) for view, each in model.input.items()}
-    graph = tf.function(lambda views: model(views, training=False), input_signature=[batch], autograph=False)
+    function = tf.function(lambda views: model(views, training=False), input_signature=[batch], autograph=False)
+    graph = function.get_concrete_function()
     return lambda views: {branch: values.numpy() for branch, values in graph(views).items()}
 
 
@@ -179,8 +184,7 @@ class Export:
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> InputError:
-        reason = str(error).strip().split("\n")[0][:500]
-        return InputError(f"{self.path} cannot be loaded ({reason}); export the run again")
+        return InputError(f"{self.path} cannot be loaded ({first_line(error)}); export the run again")
 
 
 def _of_savedmodel(file: Path, branches: Sequence[str]) -> Network:

@@ -13,6 +13,11 @@ class InputError(Exception):
     """Bad input: the message says what was expected, what was found and what to do."""
 
 
+def first_line(error: Exception) -> str:
+    """What an error of a library says, without the lines that follow, and not without end."""
+    return str(error).strip().split("\n")[0][:500]
+
+
 def exit_status(program: str, command: Callable[[], int | None]) -> int:
     """Run `command`; turn a user's mistake into one line on stderr and status 1.
 

@@ -47,7 +47,7 @@ def opened(path: Path, most: int = MOST_MEMBERS) -> Iterator[zipfile.ZipFile]:
                 raise ValueError(f"expected members within the {size:,} bytes of the file, found {total:,}")
             yield archive
     except DAMAGED as error:
-        raise ValueError(str(error) or type(error).__name__) from error
+        raise ValueError(str(error)[:200] or type(error).__name__) from error  # headers of any length may be in it
 
 
 def array(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ from tests.fuzz.runner import in_processes
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("fuzzer", choices=["records", "sounds"])
+    parser.add_argument("fuzzer", choices=["archives", "records", "requests", "sounds", "stores", "tables"])
     parser.add_argument("--cases", type=int, default=1000)
     args = parser.parse_args()
     found = in_processes(args.fuzzer, args.cases)

@@ -11,15 +11,21 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
+
+from tqdm import tqdm
 
 from multiview.support.errors import InputError
 
 SECONDS = 10.0  # for a case
 STUCK = 300  # seconds, after which a process is ended
 LONGEST = 2000  # characters of a line
+PER_PROCESS = 500  # cases, as TensorFlow frees no graph
+MOST_DEAD = 20  # processes without an answer from any
+ROOT = Path(__file__).parents[2]
 Case = Callable[[int, Path], None]
 
 
@@ -41,8 +47,8 @@ class Summary:
     def add(self, number: int, said: str | None, trace: str, seconds: float) -> None:
         """Count a case."""
         self.slowest = max(self.slowest, seconds)
-        if not trace and (said and ("\n" in said or len(said) > LONGEST)):
-            trace = f"more than a line: {said[:200]}"
+        if not trace and said and (len(said) > LONGEST or not said.isprintable()):
+            trace = f"no line of text: {said[:200]!r}"
         if not trace and seconds > SECONDS:
             trace = f"{seconds:.1f} s"
         if trace:
@@ -82,35 +88,48 @@ def here(case: Case, numbers: Iterable[int], folder: Path) -> Summary:
     return found
 
 
-def in_processes(name: str, count: int) -> Summary:
-    """Run cases 0, 1, ... of the module `tests.fuzz.NAME`; a process that dies is followed by another.
+def cases(module: ModuleType, count: int) -> list[int]:
+    """Numbers 0, 1, ... and those that once failed."""
+    return sorted({*range(count), *module.FAILED})
 
-    Interrupted, it gives what was found so far.
+
+def in_processes(name: str, count: int, *given: Path) -> Summary:
+    """Run cases of the module `tests.fuzz.NAME`, whose `make_case` takes what is given after a folder.
+
+    A process that dies is followed by another. Interrupted, it gives what was found so far.
     """
     found = Summary()
     with contextlib.suppress(KeyboardInterrupt):
-        _run_all(found, name, count)
+        _run_all(found, name, count, given)
     return found
 
 
-def _run_all(found: Summary, name: str, count: int) -> None:
-    begin = 0
-    while begin < count:
-        for number, said, trace, seconds, peak in _process(name, begin, count):
+def _run_all(found: Summary, name: str, count: int, given: Sequence[Path]) -> None:
+    left = cases(importlib.import_module(f"tests.fuzz.{name}"), count)
+    bar = tqdm(total=len(left), desc=name, unit="case", disable=None)
+    while left:
+        numbers = left[:PER_PROCESS]
+        for number, said, trace, seconds, peak in _process(name, numbers, given):
             found.add(number, said, trace, seconds)
             found.peak_mib = max(found.peak_mib, peak)
-            if trace:
-                print(f"case {number}: {trace}", file=sys.stderr, flush=True)
-            begin = number + 1
-        if begin < count:
-            found.crashed.append(begin)
-            print(f"case {begin}: the process died", file=sys.stderr, flush=True)
-            begin += 1
+            if number in found.failed:
+                bar.write(f"case {number}: {found.failed[number]}", sys.stderr)
+            numbers.remove(number)
+            left.remove(number)
+            bar.update()
+        if numbers:
+            found.crashed.append(numbers[0])
+            left.remove(numbers[0])
+            bar.write(f"case {numbers[0]}: the process died", sys.stderr)
+            bar.update()
+            if len(found.crashed) == found.cases == MOST_DEAD:
+                raise RuntimeError(f"{name}: nothing runs, see above")
+    bar.close()
 
 
-def _process(name: str, first: int, count: int) -> Iterator[tuple]:
-    command = [sys.executable, "-m", "tests.fuzz.runner", name, str(first), str(count)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+def _process(name: str, numbers: Sequence[int], given: Sequence[Path]) -> Iterator[tuple]:
+    command = [sys.executable, "-m", "tests.fuzz.runner", name, json.dumps(numbers), *map(str, given)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith('["case",'):
@@ -118,14 +137,14 @@ def _process(name: str, first: int, count: int) -> Iterator[tuple]:
 
 
 def main() -> None:
-    """A process: cases from a number on, a line of JSON each."""
+    """A process: a line of JSON for each of its cases."""
     from tests.helpers.c_api import peak_memory
 
-    name, first, count = sys.argv[1], *map(int, sys.argv[2:])
+    name, numbers, *given = sys.argv[1:]
     module = importlib.import_module(f"tests.fuzz.{name}")
     with tempfile.TemporaryDirectory() as folder:
-        case = module.make_case(Path(folder))
-        for number in range(first, count):
+        case = module.make_case(Path(folder), *map(Path, given))
+        for number in json.loads(numbers):
             faulthandler.dump_traceback_later(STUCK, exit=True)
             result = one(case, number, Path(folder))
             print(json.dumps(["case", number, *result, peak_memory()]), flush=True)

@@ -1,4 +1,4 @@
-"""Sound files of every format and coding that libsndfile writes here, and those that PyAV adds where it is there."""
+"""Sound files of every format and coding that libsndfile writes here, and what phones and browsers record."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from multiview.audio import AudioError, read_audio
 from multiview.support.errors import InputError
 from tests.fuzz.mutations import any_bytes
 from tests.fuzz.runner import Case
+from tests.trees import ENCODED, write_encoded
 
 SEED = 20215
 FAILED: tuple[int, ...] = ()
 RATE = 22050
 
 
-def originals() -> list[bytes]:
+def originals(folder: Path) -> list[bytes]:
     """A short sound in each."""
     rng, found = np.random.default_rng(SEED), []
+    for name, codec, container, rate, _ in ENCODED:
+        write_encoded(folder / name, 0.1 * rng.standard_normal((rate // 5, 2)), rate, codec, container)
+        found.append((folder / name).read_bytes())
     for form in soundfile.available_formats():
         for coding in soundfile.available_subtypes(form):
             for channels, rate in ((2, RATE), (1, 8000)):  # some take no more
@@ -38,7 +42,7 @@ def originals() -> list[bytes]:
 
 def make_case(folder: Path) -> Case:
     """What takes the number of a case and a folder."""
-    whole = originals()
+    whole = originals(folder)
     print(f"{len(whole)} formats and codings")
     (folder / "sound").write_bytes(whole[0])
     read_audio(folder / "sound", RATE)  # what has to be loaded is
