@@ -6,28 +6,19 @@ and REST interface played by a stand-in; and the server itself where MULTIVIEW_T
 
 from __future__ import annotations
 
-import base64
-import http.server
 import json
 import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
-from tensorflow_serving.apis.prediction_service_pb2_grpc import (
-    PredictionServiceServicer,
-    add_PredictionServiceServicer_to_server,
-)
 
 from multiview.evaluation import self_ensemble
 from multiview.export.service import MAX_SECONDS
@@ -35,7 +26,9 @@ from multiview.predict import Predictor
 from multiview.systems import JOINT
 from multiview.views import VIEWS, extract, geometry, paper_views
 from multiview.views.raw import from_int16
+from tests.clients import run as ask
 from tests.helpers.service import Requests, wav
+from tests.helpers.stand_in import served
 
 ROOT = Path(__file__).parents[1]
 RATE = 22050
@@ -193,59 +186,11 @@ def documented(language: str, start: str) -> str:
     return block
 
 
-class StandIn(PredictionServiceServicer):
-    """Answers as TensorFlow Serving does, by gRPC and by REST, with the graph run in this process."""
-
-    def __init__(self, export: Path) -> None:
-        self.signatures = tf.saved_model.load(str(export)).signatures
-
-    def Predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:  # noqa: N802
-        inputs = {name: tf.constant(tf.make_ndarray(values)) for name, values in request.inputs.items()}
-        response = PredictResponse()
-        for name, values in self.signatures[request.model_spec.signature_name](**inputs).items():
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(values.numpy()))
-        return response
-
-    def rest(self, body: bytes) -> dict:
-        request = json.loads(body)
-        (content,) = request["inputs"]["wav_bytes"]
-        wav_bytes = tf.constant([base64.b64decode(content["b64"])])
-        outputs = self.signatures[request["signature_name"]](wav_bytes=wav_bytes)
-        return {
-            "outputs": {
-                name: [[each.decode() for each in row] for row in values.numpy()]
-                if values.dtype == tf.string
-                else values.numpy().tolist()
-                for name, values in outputs.items()
-            }
-        }
-
-
 @pytest.fixture(scope="module")
 def server(exported: Path) -> Iterator[tuple[str, str]]:
     """Addresses of a stand-in for gRPC and REST."""
-    stand_in = StandIn(exported)
-    grpc_server = grpc.server(ThreadPoolExecutor(2))
-    add_PredictionServiceServicer_to_server(stand_in, grpc_server)
-    port = grpc_server.add_insecure_port("127.0.0.1:0")
-    grpc_server.start()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
-            assert self.path == "/v1/models/esc10:predict"
-            body = json.dumps(stand_in.rest(self.rfile.read(int(self.headers["Content-Length"])))).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None: ...
-
-    web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=web.serve_forever, daemon=True).start()
-    yield f"127.0.0.1:{port}", f"127.0.0.1:{web.server_port}"
-    web.shutdown()
-    grpc_server.stop(None)
+    with served(exported) as addresses:
+        yield addresses
 
 
 def curl_for_want_of_one(folder: Path) -> Path:
@@ -314,3 +259,10 @@ def test_clients_with_tensorflow_serving(live: Predictor, exported: Path, sounds
             check_clients((f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}"), live, sounds[1], tmp_path)
         finally:
             process.kill()
+
+
+def test_clients_at_once_are_answered_as_alone(exported: Path) -> None:
+    """A few seconds of what `python -m tests.clients` does for an hour."""
+    seen, used = ask(exported, minutes=0.05, clients=4, pause=0.05, addresses=None)
+    assert seen.wrong == [] and seen.answers > 20 and seen.refusals > 2
+    assert used[-1] < 1.2 * used[1]
