@@ -122,7 +122,11 @@ HOSTILE: dict[str, tuple[Edit, str]] = {
     "a protocol as a list": (attribute("about", "[1]"), "not a store"),
     "epochs as text": (about(epochs="many"), "expected about with epochs like 1500, found 'many'"),
     "no validation": (about(validation_sources=-1), "expected about with validation_sources like"),
-    "a fingerprint of another type": (lambda file: file.attrs.__setitem__("fingerprint", np.ones(3)), ""),
+    "a fingerprint of another type": (
+        attribute("fingerprint", np.ones(3)),
+        r"expected a fingerprint of 64 hexadecimal digits, found '\[1\. 1\. 1\.\]'",
+    ),
+    "a fingerprint that is none": (attribute("fingerprint", b"\xff"), "expected a fingerprint of 64 hexadecimal"),
 }
 
 
@@ -138,7 +142,7 @@ def hostile(tiny_store: Store, tmp_path: Path) -> Callable[[Edit], Path]:
     return make
 
 
-@pytest.mark.parametrize("name", [name for name, (_, message) in HOSTILE.items() if message])
+@pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_store_is_refused(hostile: Callable, name: str, capsys: pytest.CaptureFixture) -> None:
     """In one line that says what is wrong, by whoever reads it."""
     edit, message = HOSTILE[name]

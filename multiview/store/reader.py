@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,13 @@ def _name(found: Any) -> str:
     if not name.isprintable() or set(name) & NOT_IN_NAMES or name in ("", ".", ".."):
         raise ValueError(f"expected the name of a dataset, found {name!r}")
     return name
+
+
+def _fingerprint(found: Any) -> str:
+    """SHA-256 of what a store holds, in hexadecimal digits."""
+    if not re.fullmatch("[0-9a-f]{64}", str(found)):
+        raise ValueError(f"expected a fingerprint of 64 hexadecimal digits, found {str(found)[:80]!r}")
+    return str(found)
 
 
 def _about(found: Any, dataset: str) -> About:
@@ -98,7 +106,7 @@ class Store:
         self._hashed = "fingerprint" in file.attrs
         # Other writers may not have hashed the values; the table of clips then stands for them.
         table = json.dumps([vars(clip) for clip in self.clips()]).encode()
-        self.fingerprint = str(file.attrs["fingerprint"]) if self._hashed else hashlib.sha256(table).hexdigest()
+        self.fingerprint = _fingerprint(file.attrs.get("fingerprint", hashlib.sha256(table).hexdigest()))
 
     def _read_clips(self, file: h5py.File) -> None:
         self.classes = text(file, "classes")
