@@ -141,8 +141,10 @@ def _fit(
     )
     blending.replay(recorder.evaluations)
     # After `blending`, whose evaluation they find in `logs`.
-    fit(model, data, [blending, *callbacks, progress], recorder.done, started if settings.freeze_epochs else ())
-    progress.bar.close()
+    try:
+        fit(model, data, [blending, *callbacks, progress], recorder.done, started if settings.freeze_epochs else ())
+    finally:
+        progress.bar.close()  # what is said of an error gets a line of its own
     return recorder
 
 

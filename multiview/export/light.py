@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 
 from multiview.export.service import Service, Tensors
 from multiview.export.subject import Subject, converting
@@ -56,6 +60,8 @@ def write_light(directory: Path, service: Service, size: Geometry) -> None:
     """
     try:
         content = _network(service, size, "float32")
+    except OSError:  # a full disk is another matter
+        raise
     except Exception as error:  # of any kind, from the converter
         reason = first_line(error)
         print(f"no {FILE}: {reason}; multiview predict will need TensorFlow for this export", file=sys.stderr)
@@ -98,8 +104,18 @@ def _network(service: Service, size: Geometry, precision: str) -> bytes:
 
 
 def _converted(service: Service, function: Callable, specs: Mapping[str, tf.TensorSpec], precision: str) -> bytes:
+    """The file.
+
+    Raises
+    ------
+    OSError
+        If there is no room for the converter's temporary files. It does not say so, and leaves out the signature.
+    """
     with quiet():  # the converter says much, and nothing for users
         graph = tf.function(function).get_concrete_function(**specs)
         converter = tf.lite.TFLiteConverter.from_concrete_functions([graph], service.module)
         PRECISIONS[precision](converter)
-        return converter.convert()
+        content = converter.convert()
+    if not Interpreter(model_content=content).get_signature_list():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), tempfile.gettempdir())
+    return content

@@ -15,7 +15,7 @@ from multiview.predict.batches import Part
 from multiview.predict.predictor import Predictor
 from multiview.predict.sounds import stated_seconds
 from multiview.support.errors import InputError
-from multiview.support.files import replacing
+from multiview.support.files import leftovers, locked, replacing
 from multiview.views import BANDS, MEL, RAW, Excerpt, excerpts
 from multiview.views.spectrogram import mel_frequencies
 
@@ -79,7 +79,7 @@ def timeline(predictor: Predictor, recording: Path, directory: Path, hop_seconds
     Raises
     ------
     InputError
-        For a hop below one sample.
+        For a hop below one sample, or if another process writes there.
     AudioError
         If the recording cannot be read to its end.
     """
@@ -88,9 +88,12 @@ def timeline(predictor: Predictor, recording: Path, directory: Path, hop_seconds
     if hop < 1:
         raise InputError(f"expected --hop of one sample to a day, found {hop_seconds:g} s")
     spectrogram, answers = Strip(BANDS), Strip(len(predictor.classes))
+    rows_to, picture = directory / "timeline.csv", directory / "timeline.png"
     with (
         opened(recording) as file,
-        replacing(directory / "timeline.csv") as temporary,
+        # The folder may be anyone's: other names than these are left alone.
+        locked(directory / "timeline.lock", f"{rows_to} is being written", leftovers(rows_to), leftovers(picture)),
+        replacing(rows_to) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as table,
         tqdm(total=stated_seconds(file), unit="s", unit_scale=True, desc=name, disable=None) as bar,
     ):
@@ -106,7 +109,7 @@ def timeline(predictor: Predictor, recording: Path, directory: Path, hop_seconds
             rows.writerow([*(f"{time:.3f}" for time in times), *(f"{value:.5f}" for value in probabilities)])
             bar.update(start / rate - bar.n)
         table.flush()
-        draw(directory / "timeline.png", name, predictor, spectrogram, answers, hop)
+        draw(picture, name, predictor, spectrogram, answers, hop)
 
 
 def _parts(pieces: Iterable[Excerpt], hop: int, spectrogram: Strip, mel_hop: int) -> Iterator[Part]:

@@ -5,8 +5,24 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import sys
 from collections.abc import Callable
+
+# What disks say; what was expected of them, and what to do.
+_DISKS = {
+    os.strerror(errno.ENOSPC): (
+        "room on the disk",
+        "free some disk space, or delete some files where df -i shows no inodes left,",
+    ),
+    os.strerror(errno.EDQUOT): ("room within the quota", "delete what is not needed, or have the quota raised,"),
+    os.strerror(errno.EFBIG): (
+        "files of any size",
+        "raise their limit (ulimit -f), or name a disk that takes larger ones,",
+    ),
+    os.strerror(errno.EROFS): ("a disk to write to", "make it writable, or name another place,"),
+    "No usable temporary directory": ("room for temporary files", "free some, or name a folder with room in TMPDIR,"),
+}
 
 
 class InputError(Exception):
@@ -37,7 +53,10 @@ def exit_status(program: str, command: Callable[[], int | None]) -> int:
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(errors="backslashreplace")  # names of files may be no text
     try:
-        return command() or 0
+        status = command() or 0
+        if sys.stdout:
+            sys.stdout.flush()  # not at the exit, where nobody could say in a line that there is no room for it
+        return status
     except InputError as error:
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
     except ModuleNotFoundError as error:  # where only what `predict` needs is installed
@@ -46,21 +65,33 @@ def exit_status(program: str, command: Callable[[], int | None]) -> int:
         print(f"{program}: interrupted; the same command continues", file=sys.stderr)
         return 130
     except BrokenPipeError:  # who reads the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        pass
     except Exception as error:
-        full = _is_full_disk(error)
-        if not (full or isinstance(error, OSError)):
+        line = _line(error)
+        if line is None:
             raise
-        advice = "; free some disk space and repeat the command, nothing finished is lost" if full else ""
-        print(f"{program}: error: {' '.join(str(error).split())}{advice}", file=sys.stderr)
+        print(f"{program}: error: {line}", file=sys.stderr)
+    finally:
+        _drop_unwritten()
     return 1
 
 
-def _is_full_disk(error: Exception) -> bool:
-    """Whether it came of that, as is, through HDF5, which has the number in its text, or TensorFlow, the words."""
-    return any(
-        getattr(error, "errno", None) == number
-        or f"errno = {number}" in str(error)
-        or os.strerror(number) in str(error)
-        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    )
+def _line(error: Exception) -> str | None:
+    """What to say of the system's errors, which also come through libraries; None for any other."""
+    # HDF5 has the number in its text, TensorFlow the words, and where it was in brackets.
+    numbers = [getattr(error, "errno", None), *map(int, re.findall(r"errno = (\d+)", str(error)))]
+    found = " ".join(re.sub(r"\{\{.*?\}\}|\[Op:\w+\]", "", str(error)).split())
+    said = " ".join([found, *(os.strerror(number) for number in numbers if number)])
+    for words, (expected, advice) in _DISKS.items():
+        if words in said:
+            return f"expected {expected}, found {found}; {advice} and repeat the command, nothing finished is lost"
+    return found if isinstance(error, OSError) else None
+
+
+def _drop_unwritten() -> None:
+    """Leave nothing for the interpreter to write at its exit that cannot be written; it would complain at length."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -49,6 +49,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
             finally:
                 os.close(descriptor)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = str(path)  # which disk it is; errors of writing do not say
+        raise
     finally:
         _remove(temporary)
 
@@ -61,10 +65,10 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: str | Path, holder: str, leftovers: str) -> Iterator[None]:
+def locked(path: str | Path, holder: str, *leftovers: str) -> Iterator[None]:
     """Hold the lock file `path`; the lock goes with the process, however that ends, and the file with the lock.
 
-    What lies beside it and matches `leftovers`, which a killed process did not finish, is removed.
+    What lies beside it and matches any of `leftovers`, which a killed process did not finish, is removed.
 
     Raises
     ------
@@ -75,8 +79,9 @@ def locked(path: str | Path, holder: str, leftovers: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(path, timeout=PATIENCE):
-            for stale in path.parent.glob(leftovers):
-                _remove(stale)
+            for pattern in leftovers:
+                for stale in path.parent.glob(pattern):
+                    _remove(stale)
             try:
                 yield
             finally:
@@ -95,6 +100,10 @@ def is_locked(path: Path) -> bool:
             return False
     except filelock.Timeout:
         return True
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return False  # nobody writes there
 
 
 def twin(path: Path) -> Path | None:
