@@ -33,6 +33,7 @@ from multiview.options import names
 
 ROOT = Path(__file__).parents[1]
 CHAIN = 3
+COUNTS_UP = ("export",)  # a call that has ended is not repeated, as the next one makes another version
 MEASURED = ("training_seconds", "checkpoint_seconds", "peak_memory_mib")
 POLL = 0.005  # seconds
 SOON = 0.2  # seconds after something new is on disk
@@ -157,7 +158,9 @@ def attack(folder: Path, command: str, kills: int, draw: random.Random) -> tuple
         work, count = fresh(folder), 0
         while count < min(CHAIN, kills - done) and killed(work, command, draw, seconds, changes):
             count += 1
-        status, found = start(work, command).wait(), contents(work)
+        status, found = 0, contents(work)
+        if command not in COUNTS_UP or whole.keys() != found.keys():
+            status, found = start(work, command).wait(), contents(work)
         strange = (differences(whole, found) - loose) | (whole.keys() ^ found.keys())
         if status or strange:
             print(f"{command}: status {status} after {count} kills, other than undisturbed: {sorted(strange)[:10]}")
@@ -191,8 +194,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def kinds(places: set[str]) -> str:
-    """Places, those of all runs taken together."""
-    return ", ".join(sorted({place.rsplit("/", 1)[-1] for place in places})) or "nothing"
+    """What they are called."""
+    return ", ".join(sorted({place.split()[-1] for place in places})) or "nothing"
 
 
 if __name__ == "__main__":
