@@ -72,9 +72,10 @@ class _Zip:
     def members(self) -> Iterator[_Member]:
         for info in self._archive.infolist():
             # The upper half holds Unix's file type, where there is one.
-            plain = info.is_dir() or info.external_attr >> 28 in (0, 0o10)
+            is_folder = info.filename.endswith("/")
+            plain = is_folder or info.external_attr >> 28 in (0, 0o10)
             # Not the file name that goes to the first NUL alone.
-            yield _Member(info.orig_filename, info.file_size, info.is_dir(), plain, info)
+            yield _Member(info.orig_filename, info.file_size, is_folder, plain, info)
 
     def open(self, member: _Member) -> IO[bytes]:
         return self._archive.open(member.info)
@@ -181,7 +182,8 @@ def _checked(archive: _Zip | _Tar, path: Path, root: Path, most_files: int) -> l
     for count, member in enumerate(archive.members(), start=1):
         if count > most_files:
             raise refuse(f"at most {most_files:,} files", "more")
-        if member.size < 0 or not (member.is_plain and _is_inside(root, member.name)):
+        of_a_file = member.is_folder or PurePosixPath(member.name).parts  # `.` names the folder itself
+        if member.size < 0 or not (member.is_plain and of_a_file and _is_inside(root, member.name)):
             raise refuse(f"plain files below {root}", shown(member.name))
         total += member.size
         if total > limit:

@@ -43,7 +43,7 @@ def test_archives_are_unpacked_and_whole_files_kept(tmp_path: Path, make) -> Non
     assert found == {**members, "a/b.txt": b"ONE"}
 
 
-@pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "a/../../evil.txt", "link/evil.txt"])
+@pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "a/../../evil.txt", "link/evil.txt", "."])
 @pytest.mark.parametrize("make", [trees.make_zip, trees.make_tar])
 def test_no_path_escapes(tmp_path: Path, make, name: str) -> None:
     folder, outside = tmp_path / "out", tmp_path / "outside"

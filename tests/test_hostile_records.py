@@ -23,6 +23,7 @@ from multiview.support.records import MOST_BYTES
 from tests.fuzz import records, sounds
 from tests.fuzz.mutations import DEEP, remade, rezipped
 from tests.fuzz.runner import cases, here
+from tests.helpers.c_api import peak_memory
 from tests.helpers.commands import run as command
 from tests.helpers.results import record, write_multiview, write_runs
 
@@ -259,6 +260,17 @@ def test_hostile_networks(tiny_store: Store, tmp_path: Path) -> None:
         changed(edit)
         refused(run.load_model, message)
     run.model.write_bytes(whole)
+
+    def wider(name: str, content: bytes) -> bytes:
+        """A last layer of 100 million units that is described alone."""
+        return b'"units": 100000000'.join(content.rsplit(b'"units": 3', 1)) if name == "config.json" else content
+
+    rezipped(run.model, wider)
+    before = peak_memory()
+    refused(run.load_model, "bytes of weights, found")
+    assert peak_memory() - before < MEBIBYTES
+    run.model.write_bytes(whole)
+    assert run.load_model().count_params() > 0  # the refused one left nothing behind
     content = json.loads(run.record.read_text())
     content["settings"]["system"] = "raw"
     run.record.write_text(json.dumps(content))

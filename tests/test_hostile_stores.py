@@ -116,7 +116,8 @@ HOSTILE: dict[str, tuple[Edit, str]] = {
     "one class twice": (lambda file: with_value("classes", 0, file["classes"][1])(file), "each once"),
     "ids that are no text": (with_value("clips/id", 0, b"\xff\xfe"), "not a store .*utf-8"),
     "a name that is a path": (attribute("dataset", "../../etc"), "expected the name of a dataset"),
-    "a rate that is none": (attribute("sample_rate", "fast"), "not a store"),
+    "a rate that is none": (attribute("sample_rate", "fast"), "expected a sample_rate of 44100 or 22050, found fast"),
+    "a rate without end": (attribute("sample_rate", np.inf), "expected a sample_rate of 44100 or 22050, found inf"),
     "views as a list": (attribute("views", "[1, 2]"), "view"),
     "views nested deeply": (attribute("views", "[" * 30_000), "not a store"),
     "a protocol as a list": (attribute("about", "[1]"), "not a store"),
@@ -159,6 +160,24 @@ def test_hostile_store_is_refused(hostile: Callable, name: str, capsys: pytest.C
         status, error = main(words), capsys.readouterr().err
         assert status == 1 and error.count("\n") == 1 and "error: " in error
     assert not (path.parent / "r").exists()
+
+
+def test_words_in_one_place_are_counted(hostile: Callable) -> None:
+    """60 references to one word of 4 MiB, 240 MiB in all: refused before they are read."""
+    word = "x" * 2**22
+    path = hostile(remade("clips/source", data=[word] + ["y"] * 59, dtype=h5py.string_dtype()))
+    with h5py.File(path, "r") as file:
+        place = file["clips/source"].id
+        begin, size = place.get_offset(), place.get_storage_size() // 60
+    content = bytearray(path.read_bytes())
+    content[begin : begin + 60 * size] = content[begin : begin + size] * 60
+    path.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="expected clips/source no longer than its file, found more"):
+        Store(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < MEBIBYTES * 2**20
 
 
 def test_values_are_checked_on_request(hostile: Callable, tiny_store: Store, capsys: pytest.CaptureFixture) -> None:

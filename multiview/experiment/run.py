@@ -10,7 +10,6 @@ import reprlib
 import resource
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -368,19 +367,14 @@ class Run:
             If the run has none yet, or the file is damaged.
         """
         import_keras()
-        import keras
-
-        from multiview.experiment.model_file import check_model_file
+        from multiview.experiment import model_file
         from multiview.networks import BlendedModel
 
         system, store = self.system(), self.read()["store"]
         if not self.model.is_file():
             raise InputError(f"{self.path} has no model.keras yet; finish it with multiview train")
         try:
-            check_model_file(self.model)
-            with warnings.catch_warnings():
-                warnings.filterwarnings("error", "Skipping")  # Keras would leave weights that are missing as drawn
-                model = keras.saving.load_model(self.model)
+            model = model_file.load(self.model)
             if not isinstance(model, BlendedModel):
                 raise ValueError(f"expected a network of ours, found {type(model).__name__}")
             size = geometry(store["sample_rate"], system.views)

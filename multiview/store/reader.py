@@ -16,7 +16,7 @@ from multiview.store.schema import BEFORE, FORMAT_VERSION, SPLITS, About, Clip
 from multiview.support import plugins
 from multiview.support.errors import InputError
 from multiview.support.hdf5 import checked, integers, text
-from multiview.views import VIEWS, Geometry, geometry, in_order, parameters
+from multiview.views import SAMPLE_RATES, VIEWS, Geometry, geometry, in_order, parameters
 
 if TYPE_CHECKING:
     import h5py
@@ -33,6 +33,12 @@ def _name(found: Any) -> str:
     if not name.isprintable() or set(name) & NOT_IN_NAMES or name in ("", ".", ".."):
         raise ValueError(f"expected the name of a dataset, found {name!r}")
     return name
+
+
+def _rate(found: Any) -> int:
+    if found not in SAMPLE_RATES:
+        raise ValueError(f"expected a sample_rate of {' or '.join(map(str, SAMPLE_RATES))}, found {found}")
+    return int(found)
 
 
 def _fingerprint(found: Any) -> str:
@@ -94,7 +100,7 @@ class Store:
         if not file.attrs["complete"]:
             raise InputError(f"{self.path} was never finished; {again}")
         self.dataset = _name(file.attrs["dataset"])
-        self.sample_rate = int(file.attrs["sample_rate"])
+        self.sample_rate = _rate(file.attrs["sample_rate"])
         plugins.require(self.path, json.loads(file.attrs.get("plugins", "{}")))
         self.views = self._check_views(json.loads(file.attrs["views"]), again)
         self.size: Geometry = geometry(self.sample_rate, self.views)

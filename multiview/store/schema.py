@@ -66,7 +66,7 @@ class About:
             If it is something else.
         """
         if not isinstance(found, dict):
-            raise ValueError(f"expected about as an object, found {str(found)[:80]}")
+            raise ValueError(f"expected about as an object, found {str(found)[:80]!r}")
         known = {field.name: field.default for field in fields(cls)}
         for name, default in known.items():
             value = found.get(name, default)
