@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from multiview.support.errors import InputError
 from multiview.transfer import encoder
 from multiview.views import geometry
 from tests.benchmarks.backbones import multiplications
+from tests.fuzz.mutations import remade
 
 RATE = 22050
 # Parameters without the classifier as the networks' authors and Keras's documentation have them.
@@ -94,6 +96,12 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(
         InputError, match=r"of MobileNetV3Small .* found others \(<Conv2D name=.* shape.*; name the file"
     ):
+        load(model, "mel", str(tmp_path / "narrow.weights.h5"))
+    with h5py.File(tmp_path / "narrow.weights.h5", "a") as file:
+        names: list[str] = []
+        file.visititems(lambda name, each: names.append(name) if isinstance(each, h5py.Dataset) else None)
+        remade(names[0], data=None, shape=(2**14, 2**14), dtype="f4", chunks=(2**10, 2**10), compression="gzip")(file)
+    with pytest.raises(InputError, match="found 0 bytes that stand for 1073741824"):  # before they are read
         load(model, "mel", str(tmp_path / "narrow.weights.h5"))
     (tmp_path / "junk.h5").write_bytes(b"junk")
     with pytest.raises(InputError, match="expected weights of MobileNetV3Small"):

@@ -136,6 +136,25 @@ def test_difference_is_noticed(exported: Path, live: Predictor, monkeypatch: pyt
     assert largest_difference(exported, live) == pytest.approx(0.3, abs=1e-3)
 
 
+@pytest.mark.parametrize("name", ["network.tflite", "saved_model.pb", "variables/variables.index", "variables/more"])
+def test_files_are_those_that_were_exported(exported: Path, tmp_path: Path, name: str) -> None:
+    """One bit of a file, or a file more, and the network is not opened; exports of before do not say."""
+    copy = tmp_path / "1"
+    shutil.copytree(exported, copy)
+    if name != "network.tflite":
+        (copy / "network.tflite").unlink()  # which would be taken
+    content = bytearray((copy / name).read_bytes() if (copy / name).exists() else b"x")
+    content[-1] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"expected {name} as it was exported, found another.*export the run again"):
+        multiview.load(copy)
+    record = json.loads((copy / "export.json").read_text())
+    del record["sha256"]
+    (copy / "export.json").write_text(json.dumps(record))
+    if name == "variables/more":
+        assert multiview.load(copy).classes
+
+
 def test_bfloat16_run_exports_float32(single: Run, tmp_path: Path) -> None:
     """Trained in mixed precision, computed in float32, within the tolerance for that."""
     path = export(single.path, tmp_path / "export")

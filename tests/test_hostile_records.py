@@ -22,7 +22,7 @@ from multiview.support.errors import InputError
 from multiview.support.records import MOST_BYTES
 from tests.fuzz import records, sounds
 from tests.fuzz.mutations import DEEP, remade, rezipped
-from tests.fuzz.runner import cases, here
+from tests.fuzz.runner import cases, here, in_processes
 from tests.helpers.c_api import peak_memory
 from tests.helpers.commands import run as command
 from tests.helpers.results import record, write_multiview, write_runs
@@ -310,6 +310,12 @@ def test_mutated_records(tiny_store: Store, exported: Path, tmp_path: Path) -> N
     found = here(case, cases(records, 60), tmp_path)
     assert not found.failed, found.failed
     assert found.refused > 60 / 2 and found.read > 0
+
+
+def test_mutated_exports(exported: Path) -> None:
+    """The files of a network, by their bytes; `tests.fuzz exports` has more."""
+    found = in_processes("exports", 40, exported)
+    assert found.ok and found.refused > 40 / 2, found
 
 
 def test_mutated_sounds(tmp_path: Path) -> None:

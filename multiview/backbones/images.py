@@ -6,12 +6,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 from keras import layers
 
 from multiview.crnn import BATCH_NORM_MOMENTUM
 from multiview.support.errors import InputError
+from multiview.support.hdf5 import check_all
 
 IMAGENET = "imagenet"
 PREPROCESSING = {"MobileNetV3Small", "EfficientNetV2B0"}  # those that would scale pixels, unless they are told not to
@@ -73,6 +75,8 @@ def load_weights(application: str, model: keras.Model, view: str, weights: str) 
     for variable in network.variables:
         variable.assign(np.full(variable.shape, np.nan))  # so that what Keras skips with a warning is seen
     try:
+        with h5py.File(weights, "r") as file:
+            check_all(file, Path(weights).stat().st_size)  # before Keras reads as much as it says
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             network.load_weights(weights)

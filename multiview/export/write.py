@@ -17,7 +17,7 @@ from multiview.export.formats import FORMATS, LOW_PRECISION_TOLERANCE, MAX_SECON
 from multiview.export.model_card import model_card
 from multiview.export.service import Service, in_float32
 from multiview.export.subject import Subject
-from multiview.predict.saved import NETWORKS, Export, of_run, versions
+from multiview.predict.saved import NETWORKS, Export, digests, of_run, versions
 from multiview.starters import located
 from multiview.support.errors import InputError
 from multiview.support.files import ANY_LEFTOVERS, locked, replacing, write_json
@@ -115,5 +115,6 @@ def _write(path: Path, chosen: Format, subject: Subject, version: int) -> None:
         )
     files = sorted(str(each.relative_to(path)) for each in path.iterdir())
     record = {**subject.record(), "format": chosen.name, "files": files, "largest_difference": difference}
+    record["sha256"] = digests(path)
     write_json(path / "export.json", record)
     (path / "MODEL_CARD.md").write_text(model_card(subject.run, version, record), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,13 +20,14 @@ from multiview.starters import located
 from multiview.support import plugins
 from multiview.support.errors import InputError, first_line
 from multiview.support.lean import quiet
-from multiview.support.records import fields, listed, mapping, maybe, number, one_of, read_record, word
+from multiview.support.records import fields, listed, mapping, maybe, number, one_of, read_record, whole, word
 from multiview.systems import find_system
 from multiview.views import SAMPLE_RATES, paper_views
 
 if TYPE_CHECKING:
     from multiview.networks import BlendedModel
 
+SAVED_MODEL = "saved_model.pb"
 VIEWS_SIGNATURE = "views"  # of exports: takes views of segments, gives branches
 _NAMES = listed(word, once=True)
 RECORD = fields(
@@ -42,8 +44,19 @@ RECORD = fields(
         "calibration": maybe(calibration.RECORD),
         "largest_difference": number(),
         "without_graph": _NAMES,
+        "segment": mapping(listed(whole(1))),
+        "format": word,
+        "precision": word,
+        "files": _NAMES,
+        "sha256": mapping(word),
     },
 )  # `export.json`
+
+
+def digests(path: Path, patterns: Sequence[str] = ("**/*",)) -> dict[str, str]:
+    """SHA-256 of the files in a folder, by their path there."""
+    files = {each for pattern in patterns for each in path.glob(pattern) if each.is_file()}
+    return {each.relative_to(path).as_posix(): hashlib.sha256(each.read_bytes()).hexdigest() for each in sorted(files)}
 
 
 def load(path: str | Path, calibrated: bool = True) -> Predictor:
@@ -163,6 +176,7 @@ class Export:
                     raise ValueError(f"expected {name} of {', '.join(system.branches)}, found others")
             check_weights(record["weights"])
             file = next(name for name in NETWORKS if (self.path / name).is_file())
+            self._check_files(file, record.get("sha256"))
             predictor = Predictor(
                 NETWORKS[file](self.path / file, system.branches),
                 record["classes"],
@@ -182,6 +196,16 @@ class Export:
             raise
         except Exception as error:  # of any kind, where files are damaged
             raise self._damaged(error) from error
+
+    def _check_files(self, network: str, wanted: dict[str, str] | None) -> None:
+        """That the files which a network is loaded from are those that were exported; those of before say nothing."""
+        if wanted is None:
+            return
+        beside = "variables/" if network == SAVED_MODEL else network
+        found = digests(self.path, (network, f"{beside}*"))
+        for name in {name for name in (*found, *wanted) if name == network or name.startswith(beside)}:
+            if found.get(name) != wanted.get(name):
+                raise ValueError(f"expected {name} as it was exported, found another")
 
     def _damaged(self, error: Exception) -> InputError:
         return InputError(f"{self.path} cannot be loaded ({first_line(error)}); export the run again")
@@ -208,7 +232,7 @@ def _of_savedmodel(file: Path, branches: Sequence[str]) -> Network:
 NETWORKS: dict[str, Callable[[Path, Sequence[str]], Network]] = {
     light.FILE: light.light_network,
     onnx.FILE: onnx.onnx_network,
-    "saved_model.pb": _of_savedmodel,
+    SAVED_MODEL: _of_savedmodel,
 }
 
 

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from multiview.support.errors import InputError
 
-SECONDS = 10.0  # for a case
+SECONDS, WAIT = 10.0, 60.0  # for a case, of work and in all
+MEBIBYTES = 1536  # of a process
 STUCK = 300  # seconds, after which a process is ended
 LONGEST = 2000  # characters of a line
 PER_PROCESS = 500  # cases, as TensorFlow frees no graph
@@ -43,6 +44,11 @@ class Summary:
     @property
     def cases(self) -> int:
         return self.read + self.refused + len(self.failed) + len(self.crashed)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every case ended as it has to, in the memory that a process may take."""
+        return not self.failed and not self.crashed and self.peak_mib <= MEBIBYTES
 
     def add(self, number: int, said: str | None, trace: str, seconds: float) -> None:
         """Count a case."""
@@ -76,8 +82,11 @@ def one(case: Case, number: int, folder: Path) -> tuple[str | None, str, float]:
         said = str(error)
     except Exception:
         trace = traceback.format_exc()
+    wall, work = (clock() - before for clock, before in zip(clocks, begin, strict=True))
+    if wall > WAIT:
+        trace = trace or f"{wall:.0f} s in all"
     # The less of both: others may have the cores, and several threads count several times.
-    return said, trace, min(clock() - before for clock, before in zip(clocks, begin, strict=True))
+    return said, trace, min(wall, work)
 
 
 def here(case: Case, numbers: Iterable[int], folder: Path) -> Summary:
