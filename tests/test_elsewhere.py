@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -12,9 +14,15 @@ import pytest
 
 from multiview.cli import main
 from multiview.experiment.elsewhere import evaluate_elsewhere, matched
+from multiview.experiment.heard import heard
+from multiview.experiment.initial import Initial
 from multiview.experiment.run import Run
+from multiview.experiment.schema import HEARD
+from multiview.settings import make_settings
+from multiview.splits import make_split
 from multiview.store import Store
 from multiview.support.errors import InputError
+from tests.fuzz.records import make_trained
 
 
 @pytest.mark.parametrize(
@@ -67,6 +75,70 @@ def test_on_its_own_test_clips_it_says_what_it_said(
     assert evaluate_elsewhere(copy, tiny_store, tmp_path / "out")["left_out"]["heard"] == 48
     again = evaluate_elsewhere(tiny_trained, other(tiny_store.classes, slice(0, 0)), tmp_path / "out")
     assert again["accuracy"] == own["accuracy"]
+
+
+def renamed(source: Path, path: Path, call: Callable[[int, str], str]) -> Store:
+    """The same clips in another store, called by their class and their number in it."""
+    shutil.copyfile(source, path)
+    with h5py.File(path, "r+") as file:
+        labels = file["clips/label"][()].tolist()
+        file["clips/id"][:] = [call(labels[:row].count(label), "abc"[label]) for row, label in enumerate(labels)]
+        file.attrs["fingerprint"] = hashlib.sha256(path.name.encode()).hexdigest()
+    return Store(path)
+
+
+@pytest.fixture
+def numbered(tiny_store: Store, tmp_path: Path) -> tuple[Store, Run]:
+    """Own sounds, `a/00.wav`, `b/00.wav` and so on, and a run on them that learnt nothing."""
+    store = renamed(tiny_store.path, tmp_path / "numbered.h5", lambda number, name: f"{name}/{number:02d}.wav")
+    with h5py.File(store.path, "r+") as file:  # each number is tested in one class and heard in another
+        file["clips/fold"][:] = [1 + (int(name[2:4]) + "abc".index(name[0])) % 5 for name in store.ids]
+        file["clips/source"][:] = list(store.ids)
+    make_trained(store.path, tmp_path / "trained")
+    return Store(store.path), Run(tmp_path / "trained")
+
+
+def test_numbers_that_repeat_from_class_to_class_are_different_clips(
+    tiny_store: Store, numbered: tuple[Store, Run], tmp_path: Path
+) -> None:
+    """In its own store none of its test clips was heard; in another one, none of other folders."""
+    store, run = numbered
+    split = make_split(store, 1, 0)
+    tested, others = ({store.ids[row] for row in rows} for rows in (split.test, [*split.train, *split.validation]))
+    assert {name[2:] for name in tested} <= {name[2:] for name in others}
+    assert set(heard(run, store)) == others
+    found = Initial.of(make_settings(store, "mel", 1, "demo", init=str(run.path)), store, split)
+    assert found is not None and found.views == ("mel",)
+    assert evaluate_elsewhere(run, store, tmp_path / "out")["left_out"]["heard"] == len(others) == 60 - len(tested)
+
+    def known(call: Callable[[int, str], str]) -> set[str]:
+        return set(heard(run, renamed(tiny_store.path, tmp_path / "new.h5", call)))
+
+    assert known(lambda number, name: f"{name}/{number:02d}.ogg") == {f"{name[:4]}.ogg" for name in others}
+    assert known(lambda number, name: f"my/{name.upper()}/{number:02d}.wav") == {
+        f"my/{name[0].upper()}{name[1:]}" for name in others
+    }
+    assert known(lambda number, name: f"new_{name}/{number:02d}.wav") == set()
+    assert known(lambda number, name: f"{name}/{number + 50}.wav") == set()
+    # Without folders, any number that was heard in some class: here all.
+    assert len(known(lambda number, name: f"{number:02d}.wav")) == 20
+
+
+def test_a_run_without_folders_may_have_heard_a_clip_of_any(
+    tiny_store: Store, tiny_trained: Run, tmp_path: Path
+) -> None:
+    """Of a collection of single files, copied into folders of classes and to another format."""
+    own, names = heard(tiny_trained, tiny_store), iter(map(str, tiny_store.ids))
+    new = renamed(tiny_store.path, tmp_path / "new.h5", lambda number, name: f"{name}/{Path(next(names)).stem}.flac")
+    assert len(own) == 48 and [Path(name).stem for name in heard(tiny_trained, new)] == [Path(n).stem for n in own]
+
+
+def test_what_a_starter_model_lists_is_found_in_any_folder(numbered: tuple[Store, Run]) -> None:
+    store, run = numbered
+    record = json.loads(run.record.read_text())
+    record["store"] = {**{k: v for k, v in record["store"].items() if k != "path"}, "fingerprint": "0" * 64}
+    run.record.write_text(json.dumps({**record, HEARD: ["audio/03.ogg"]}))
+    assert heard(run, store) == ["a/03.wav", "b/03.wav", "c/03.wav"]
 
 
 def test_it_says_where_it_cannot_tell_what_was_heard(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePosixPath
 
 from multiview.experiment.run import Run
 from multiview.experiment.schema import HEARD, STARTED_FROM
@@ -10,27 +10,41 @@ from multiview.splits import make_split
 from multiview.store import Store
 from multiview.support.errors import InputError
 
+Place = tuple[str, ...]  # of a clip: folders and name, without suffix and case
+
 
 def heard(run: Run, store: Store) -> list[str]:
     """Clips of `store` that were in the training or validation of the run, or of what it started from.
 
-    As far as that can be told: from the run's own store where it is still there, from `store` where that is the same,
-    and from the list that a starter model has. Names count without suffixes, as collections are passed on in other
-    formats.
+    As far as that can be told, and where names alone leave a doubt, a clip counts:
+
+    - `store` is one that a network was trained on, by its fingerprint: its clips are known by their full ids.
+    - `store` is another, and the run's own is still there: ids count without suffixes and case, as collections are
+      passed on in other formats, but with their folders, and one has to be the end of the other. `dog/01.wav` is
+      `Dog/01.ogg`, `sounds/dog/01.wav` and `01.wav`, which may be of any folder; it is not `cat/01.wav`.
+    - A starter model lists its clips, which were published as single files: their names count in any folder.
     """
-    found = _of_split(run.store(), run.settings()) if _has_store(run) else set()
     record: dict | None = run.read()
+    ids, places, own = set[str](), set[Place](), _own_store(run)
+    if own and own.fingerprint != store.fingerprint:
+        places |= set(map(_place, _of_split(own, run.settings())))
     while record:
-        found |= {Path(name).stem for name in record.get(HEARD) or ()}
+        places |= {_place(name)[-1:] for name in record.get(HEARD) or ()}
         if record["store"]["fingerprint"] == store.fingerprint:
-            found |= _of_split(store, record["settings"])
+            ids |= _of_split(store, record["settings"])
         record = record.get(STARTED_FROM)
-    return [name for name in map(str, store.ids) if Path(name).stem in found]
+    ends = {end for place in places for end in _ends(place)}
+
+    def is_heard(name: str) -> bool:
+        place = _place(name)
+        return name in ids or place in ends or not places.isdisjoint(_ends(place))
+
+    return [name for name in map(str, store.ids) if is_heard(name)]
 
 
 def all_known(run: Run, store: Store) -> bool:
     """Whether `heard` can tell for the run and all that it started from: not where a store is gone, or changed."""
-    record, told = run.read(), _has_store(run)
+    record, told = run.read(), _own_store(run) is not None
     while record:
         if not (told or record.get(HEARD) or record["store"]["fingerprint"] == store.fingerprint):
             return False
@@ -38,14 +52,23 @@ def all_known(run: Run, store: Store) -> bool:
     return True
 
 
+def _place(name: str) -> Place:
+    path = PurePosixPath(name.casefold())
+    return (*path.parts[:-1], path.stem)
+
+
+def _ends(place: Place) -> list[Place]:
+    return [place[start:] for start in range(len(place))]
+
+
 def _of_split(store: Store, settings: dict) -> set[str]:
     split = make_split(store, settings["fold"], settings["seed"])
-    return {Path(str(store.ids[row])).stem for row in (*split.train, *split.validation)}
+    return {str(store.ids[row]) for row in (*split.train, *split.validation)}
 
 
-def _has_store(run: Run) -> bool:
+def _own_store(run: Run) -> Store | None:
+    """That which the run was trained on; None where it is gone, changed, or of a starter model."""
     try:
-        run.store()
-    except (InputError, KeyError):  # gone, changed, or of a starter model
-        return False
-    return True
+        return run.store()
+    except (InputError, KeyError):
+        return None
