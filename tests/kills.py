@@ -1,6 +1,6 @@
 """Real kills: each command killed at random moments and repeated leaves what an undisturbed one does.
 
-    python -m tests.kills [--kills 50] [--seed 0] [--commands prepare,train,evaluate,report,export,grid,timeline]
+    python -m tests.kills [--kills 50] [--seed 0] [--commands prepare,train,evaluate,elsewhere,report,...]
 
 The kills are dealt out over the commands, at most CHAIN to one try, half of them at a moment of the undisturbed time,
 half a little after something new is on disk. Then the command is repeated to its end. What two undisturbed calls leave
@@ -43,6 +43,7 @@ COMMANDS: dict[str, list[str]] = {  # in a folder with these inputs
                 "--jobs", "1"],
     "train": ["multiview.cli", "train", "tiny.h5", "--system", "cqt", "--fold", "1", *QUICK, "--run", "run"],
     "evaluate": ["multiview.cli", "evaluate", "trained"],
+    "elsewhere": ["multiview.cli", "evaluate", "trained", "--store", "tiny.h5", "--to", "tested"],  # its test clips
     "report": ["multiview.cli", "report", "results"],
     "export": ["multiview.cli", "export", "trained", "--to", "exports"],
     "grid": ["multiview.cli", "grid", "tiny.h5", "--results", "grid", "--systems", "mel,cqt", "--folds", "1", *QUICK],

@@ -21,6 +21,7 @@ from multiview.experiment.schema import HEARD
 from multiview.settings import make_settings
 from multiview.splits import make_split
 from multiview.store import Store
+from multiview.support import files
 from multiview.support.errors import InputError
 from tests.fuzz.records import make_trained
 
@@ -180,7 +181,30 @@ def test_refusals(tiny_store: Store, tiny_trained: Run, other, tmp_path: Path, c
     refused("has not heard, found 0 of such classes", tiny_trained.path, "--store", strange.path)
     refused("expected --to with --store and one run", tiny_trained.path, "--to", tmp_path)
     refused("expected --to DIR for the results of the starter model esc10", "esc10", "--store", strange.path)
+    other_run = Run(shutil.copytree(tiny_trained.path, tmp_path / "other_run"))
+    before = {path: path.read_bytes() for path in other_run.path.iterdir() if path.is_file()}
+    for run in (tiny_trained, other_run):
+        words = tiny_trained.path, "--store", tiny_store.path, "--to", run.path
+        refused(f"found the run {run.path}, which has its own; name another with --to", *words)
+    assert {path: path.read_bytes() for path in other_run.path.iterdir() if path.is_file()} == before
     with h5py.File(strange.path, "r+") as file:
         file.attrs["sample_rate"] = 44100
     with pytest.raises(InputError):  # the views' parameters are those of the other rate, or the rate is the wrong one
         evaluate_elsewhere(tiny_trained, Store(strange.path), tmp_path / "out")
+
+
+def test_leftovers_of_a_killed_call(tiny_store: Store, tiny_trained: Run, tmp_path: Path) -> None:
+    """Those of a killed one go; those of a living one, of other commands and what a user calls alike do not."""
+    stale = {f".{name}.0123456789ab.tmp.{suffix}" for name, suffix in (("predictions", "h5"), ("metrics", "json"))}
+    others = {".metrics.tmp.json", ".metrics.0123456789ab.tmp.txt", ".run.0123456789ab.tmp.json", "metrics.tmp"}
+    for name in stale | others:
+        (tmp_path / name).touch()
+
+    def there() -> set[str]:
+        return {path.name for path in tmp_path.iterdir()} - {"elsewhere.lock"}
+
+    with files.locked(tmp_path / "elsewhere.lock", "held"), pytest.raises(InputError, match="is being written by anot"):
+        evaluate_elsewhere(tiny_trained, tiny_store, tmp_path)
+    assert there() == stale | others
+    evaluate_elsewhere(tiny_trained, tiny_store, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == others | {"predictions.h5", "metrics.json"}

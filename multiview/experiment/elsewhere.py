@@ -18,7 +18,7 @@ from multiview.experiment.run import Run
 from multiview.segments import test_segments
 from multiview.store import Store
 from multiview.support.errors import InputError
-from multiview.support.files import write_json
+from multiview.support.files import leftovers, locked, write_json
 
 
 def matched(known: Sequence[str], others: Sequence[str]) -> dict[str, str]:
@@ -37,7 +37,8 @@ def matched(known: Sequence[str], others: Sequence[str]) -> dict[str, str]:
 def evaluate_elsewhere(run: Run, store: Store, directory: Path) -> dict:
     """Test the kept model of a run on all clips of another store whose class it knows, and that it has not heard.
 
-    Leaves `predictions.h5` and `metrics.json` in `directory`, as those of a run; the run's own stay as they are.
+    Leaves `predictions.h5` and `metrics.json` in `directory`, as those of a run; those of the run itself, and of any
+    other, stay as they are.
 
     Returns
     -------
@@ -49,8 +50,15 @@ def evaluate_elsewhere(run: Run, store: Store, directory: Path) -> dict:
     Raises
     ------
     InputError
-        If the store lacks a view, has another sample rate, or has no such clip.
+        If the store lacks a view, has another sample rate, or has no such clip; or if `directory` is that of a run, or
+        another process writes there.
     """
+    to = Run(directory)
+    if to.record.exists():
+        raise InputError(
+            f"expected a folder of their own for the results on {store.path}, found the run {directory}, which has its "
+            "own; name another with --to"
+        )
     record, system = run.read()["store"], run.system()
     store.require(system.views, f"system {system.name}")
     if store.sample_rate != record["sample_rate"]:
@@ -70,33 +78,35 @@ def evaluate_elsewhere(run: Run, store: Store, directory: Path) -> dict:
             f"{asked.sum()} of such classes, {np.sum(asked & ~fresh)} of them heard; test it on another store"
         )
     model, segments = run.load_model(), test_segments(rows, store.samples[rows], store.size)
-    outputs = predict_segments(model, store, segments)
-    labels = [classes.index(names[store.classes[label]]) for label in store.labels[rows]]
-    predictions = Predictions(
-        clips=[str(name) for name in store.ids[rows]],
-        labels=np.array(labels, np.int64),
-        classes=classes,
-        probabilities={branch: average_by_clip(outputs[branch], segments.clips) for branch in system.branches},
-        weights=model.weights_by_branch(),
-    )
-    directory.mkdir(parents=True, exist_ok=True)
-    predictions.write(directory / run.predictions.name)
-    metrics = {
-        "system": system.name,
-        "dataset": store.dataset,
-        "trained_on": record["dataset"],
-        "fold": run.settings()["fold"],
-        "clips": len(rows),
-        "accuracy": scores_of(predictions, system),
-        "accuracy_among": scores_of(predictions, system, [classes.index(name) for name in there]),
-        "classes": there,
-        "left_out": {
-            "classes": [name for name in store.classes if name not in names],
-            "heard": int(np.sum(asked & ~fresh)),
-        },
-        "heard_known": all_known(run, store),
-    }
-    write_json(directory / run.metrics.name, metrics)
+    # The folder may be anyone's: other names than these are left alone.
+    stale = (leftovers(path) for path in (to.predictions, to.metrics))
+    with locked(directory / "elsewhere.lock", f"{directory} is being written", *stale):
+        outputs = predict_segments(model, store, segments)
+        labels = [classes.index(names[store.classes[label]]) for label in store.labels[rows]]
+        predictions = Predictions(
+            clips=[str(name) for name in store.ids[rows]],
+            labels=np.array(labels, np.int64),
+            classes=classes,
+            probabilities={branch: average_by_clip(outputs[branch], segments.clips) for branch in system.branches},
+            weights=model.weights_by_branch(),
+        )
+        predictions.write(to.predictions)
+        metrics = {
+            "system": system.name,
+            "dataset": store.dataset,
+            "trained_on": record["dataset"],
+            "fold": run.settings()["fold"],
+            "clips": len(rows),
+            "accuracy": scores_of(predictions, system),
+            "accuracy_among": scores_of(predictions, system, [classes.index(name) for name in there]),
+            "classes": there,
+            "left_out": {
+                "classes": [name for name in store.classes if name not in names],
+                "heard": int(np.sum(asked & ~fresh)),
+            },
+            "heard_known": all_known(run, store),
+        }
+        write_json(to.metrics, metrics)
     if not metrics["heard_known"]:
         print(
             f"note: the store that {run.path} or what it started from was trained on is gone or changed: clips of it "
