@@ -262,6 +262,11 @@ def test_a_fellow_who_is_gone_is_noticed(end: str, lost: bool, monkeypatch: pyte
     assert found == ([1] if lost else [])
 
 
+def task_of(workers: Any, index: Any) -> dict[str, str]:
+    """The environment of a worker in a cluster."""
+    return {"TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})}
+
+
 @pytest.mark.parametrize(
     ("words", "environment", "said"),
     [
@@ -271,9 +276,19 @@ def test_a_fellow_who_is_gone_is_noticed(end: str, lost: bool, monkeypatch: pyte
         (["--workers", "a:1,a:1", "--worker", 0], {}, "found a:1,a:1 with 0"),
         (["--workers", "a:1,b", "--worker", 0], {}, "found a:1,b with 0"),
         (["--workers", "a:1,b:x", "--worker", 0], {}, "found a:1,b:x with 0"),
+        (["--workers", "a:1,b:" + "1" * 5000, "--worker", 0], {}, "1111 with 0"),
         (["--worker", 0], {}, "found none with 0"),
         ([], {"TF_CONFIG": "{"}, 'expected TF_CONFIG {"cluster": {"worker"'),
         ([], {"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}'}, "with None"),
+        ([], task_of([1, 2], 0), "expected TF_CONFIG.cluster.worker[0] as text of at most 10,000 characters, found 1)"),
+        ([], task_of(5, 0), "expected TF_CONFIG.cluster.worker as a list of 0 to 1000000, found 5); mend it, or unset"),
+        ([], task_of(["a:1", "b:2"], 1.0), "expected TF_CONFIG.task.index as a whole number from 0 to 1000000000000"),
+        ([], task_of(["a:1", "b:2"], "1.0"), "found '1.0'"),
+        ([], task_of(["a:1", "b:2"], True), "found True"),
+        ([], task_of(["a:1", "b:2"], -1), "found -1"),
+        ([], task_of(["a:1", "b:2"], "2"), "counted from 0, found a:1,b:2 with 2"),
+        ([], {"TF_CONFIG": "[" * 60_000}, "expected TF_CONFIG at most 50 deep, found more"),
+        ([], {"TF_CONFIG": "[]"}, "expected TF_CONFIG as an object, found []"),
     ],
 )  # fmt: skip
 def test_mistakes_in_the_placement(
@@ -288,9 +303,9 @@ def test_mistakes_in_the_placement(
     assert status == 1 and said in error and error.count("\n") == 1 and not path.exists()
 
 
-def test_a_placement_of_tf_config_equals_that_of_the_options() -> None:
-    task = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
-    found = Placement.of(2, None, None, {"TF_CONFIG": json.dumps(task)})
+@pytest.mark.parametrize("index", [1, "1"])
+def test_a_placement_of_tf_config_equals_that_of_the_options(index: Any) -> None:
+    found = Placement.of(2, None, None, task_of(["a:1", "b:2"], index))
     assert found == Placement.of(2, ["a:1", "b:2"], 1, {}) == Placement(2, ("a:1", "b:2"), 1)
     assert found.count == 4
 

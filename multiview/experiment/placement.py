@@ -28,6 +28,7 @@ from multiview.store import Store
 from multiview.support.errors import InputError
 from multiview.support.files import replacing
 from multiview.support.lean import hushed, slow_abort
+from multiview.support.records import MOST_DIGITS, fields, listed, parse, whole, word
 
 ANSWER_SECONDS = 60  # in which the workers find each other
 BEAT_SECONDS, SILENCE_SECONDS = 5, 40  # between signs of life, and after which a worker is gone
@@ -61,17 +62,18 @@ class Placement:
         if workers is None and index is None and "TF_CONFIG" in environment:
             source = 'TF_CONFIG {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": N}}'
             try:
-                found = json.loads(environment["TF_CONFIG"])
-                workers, task = found["cluster"]["worker"], found["task"]
-                index = task["index"] if task["type"] == "worker" and len(found["cluster"]) == 1 else None
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"expected {source}, found {environment['TF_CONFIG']!r}") from error
+                found = parse(environment["TF_CONFIG"], TF_CONFIG, "TF_CONFIG")
+            except ValueError as error:
+                raise InputError(f"expected {source}, found something else ({error}); mend it, or unset it") from error
+            workers, task = found["cluster"]["worker"], found["task"]
+            index = int(task["index"]) if task["type"] == "worker" and len(found["cluster"]) == 1 else None
         if devices < 1:
             raise InputError(f"expected --devices of at least 1, found {devices}")
         if workers is None and index is None:
             return cls(devices)
         workers = workers or []
-        well = all(host and port.isdecimal() and 0 < int(port) < 2**16 for host, _, port in map(_parts, workers))
+        parts = [*map(_parts, workers)]
+        well = all(host and port.isdecimal() and len(port) < 6 and 0 < int(port) < 2**16 for host, _, port in parts)
         if not well or len(set(workers)) < len(workers) or index is None or not 0 <= index < len(workers):
             raise InputError(f"expected {source} counted from 0, found {','.join(workers) or 'none'} with {index}")
         return cls(devices, tuple(workers), index)
@@ -101,6 +103,15 @@ class Placement:
 
 
 ALONE = Placement()
+
+
+def _index(found: Any, name: str) -> None:
+    """A worker's number, which some write as text."""
+    digits = isinstance(found, str) and found.isdecimal() and len(found) <= MOST_DIGITS
+    whole()(int(found) if digits else found, name)
+
+
+TF_CONFIG = fields({"cluster": fields({"worker": listed(word)}), "task": fields({"type": word, "index": _index})})
 
 
 def _parts(address: str) -> tuple[str, str, str]:
