@@ -229,7 +229,8 @@ def test_who_is_no_worker_is_not_heard() -> None:
     addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(2))
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(places._wait_for_others, Placement(1, addresses, 0), {})
-        for nonsense in (b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 7 + b"\x02[]", b""):
+        deep = (60_000).to_bytes(8, "big") + b"[" * 60_000
+        for nonsense in (b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 7 + b"\x02[]", b"", deep):
             for _ in range(50):
                 with contextlib.suppress(OSError):
                     with socket.create_connection(("127.0.0.1", int(addresses[0].split(":")[1]))) as line:
@@ -239,6 +240,21 @@ def test_who_is_no_worker_is_not_heard() -> None:
         lines, _ = places._call_first(Placement(1, addresses, 1), {})
         lines[0].close()
         assert [*first.result()[0]] == [1]
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_fellow_who_is_gone_before_the_first_step(gone: int, tmp_path: Path) -> None:
+    """After they met, and before they watch each other: a line, not the silence of a pipe that nobody reads."""
+    here, there = socket.socketpair()
+    there.close()
+    team = Team(Placement(1, ("a:1", "b:2"), 1 - gone), {gone: here})
+    (tmp_path / "checkpoint.npz").write_bytes(bytes(2**20))
+    expected = rf"^worker {gone} \({'ab'[gone]}:{gone + 1}\) has stopped; see what it said$"
+    try:
+        with pytest.raises(InputError, match=expected):
+            team.share(False, tmp_path / "checkpoint.npz")
+    finally:
+        team.close()
 
 
 @pytest.mark.parametrize(("end", "lost"), [("closed", True), ("silent", True), ("alive", False), ("done", False)])

@@ -112,6 +112,7 @@ def _index(found: Any, name: str) -> None:
 
 
 TF_CONFIG = fields({"cluster": fields({"worker": listed(word)}), "task": fields({"type": word, "index": _index})})
+GREETING = fields({"worker": whole(), "agreed": fields({})})
 
 
 def _parts(address: str) -> tuple[str, str, str]:
@@ -160,14 +161,13 @@ class Team:
             return finished
         if self.first:
             content = checkpoint.read_bytes() if checkpoint.exists() else b""
-            for line in self.lines.values():
-                _send(line, json.dumps(finished).encode())
-                _send(line, content)
+            for index, line in self.lines.items():
+                with _line_to(index, self.placement):
+                    _send(line, json.dumps(finished).encode())
+                    _send(line, content)
         else:
-            try:
+            with _line_to(0, self.placement):
                 finished, content = json.loads(_receive(self.lines[0])), _receive(self.lines[0])
-            except OSError as error:
-                raise InputError(f"{self.placement.name(0)} has stopped; see what it said") from error
             if content:
                 with replacing(checkpoint) as temporary:
                     temporary.write_bytes(content)
@@ -294,6 +294,15 @@ def _agreed(placement: Placement, store: Store, settings: Settings) -> dict:
     }
 
 
+@contextlib.contextmanager
+def _line_to(index: int, placement: Placement) -> Iterator[None]:
+    """In which a worker that is gone, or makes no sense, is an InputError."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # a broken pipe would end the command without a line
+        raise InputError(f"{placement.name(index)} has stopped; see what it said") from error
+
+
 def _send(line: socket.socket, content: bytes) -> None:
     line.sendall(len(content).to_bytes(8, "big") + content)
 
@@ -337,8 +346,9 @@ def _wait_for_others(placement: Placement, mine: dict) -> tuple[dict[int, socket
             # Free now; JAX takes no socket that is open.
             with socket.create_server((host, 0)) as free:
                 address = f"{host}:{free.getsockname()[1]}"
-            for line in lines.values():
-                _send(line, json.dumps({"address": address}).encode())
+            for index, line in lines.items():
+                with _line_to(index, placement):
+                    _send(line, json.dumps({"address": address}).encode())
     except InputError as error:
         for line in lines.values():
             with contextlib.suppress(OSError):
@@ -356,12 +366,12 @@ def _greet(line: socket.socket, placement: Placement, mine: dict, lines: dict[in
     """Keep the line of a worker that calls; InputError if it disagrees."""
     line.settimeout(BEAT_SECONDS)
     try:
-        said = json.loads(_receive(line, most=2**16))
-        index, theirs = int(said["worker"]), dict(said["agreed"])
-    except (OSError, ValueError, KeyError, TypeError):  # no worker
+        said = parse(_receive(line, most=2**16).decode(), GREETING)
+    except (OSError, ValueError):  # no worker
         line.close()
         return
     line.settimeout(None)
+    index, theirs = said["worker"], said["agreed"]
     twice, lines[index] = index in lines or not 0 < index < len(placement.workers), line
     if twice:
         raise InputError(f"expected each --worker from 1 to {len(placement.workers) - 1} once, found {index} again")
@@ -390,12 +400,10 @@ def _call_first(placement: Placement, mine: dict) -> tuple[dict[int, socket.sock
                     "same command there with --worker 0"
                 ) from error
             time.sleep(0.5)
-    try:
+    with _line_to(0, placement):
         _send(line, json.dumps({"worker": placement.index, "agreed": mine}).encode())
         line.settimeout(ANSWER_SECONDS + BEAT_SECONDS)  # for others that are late
         said = json.loads(_receive(line))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{placement.name(0)} has stopped; see what it said") from error
     if "error" in said:
         raise InputError(said["error"])
     line.settimeout(None)
