@@ -98,6 +98,9 @@ def _refusing(*errors: type[Exception]) -> Iterator[None]:
 
 _LIBSNDFILE_ERRORS = (OSError, RuntimeError, TypeError, ValueError)
 UNKNOWN_BYTES = 2**31 - 2**16  # from here on stands for a length that who wrote the header did not know
+# Silence takes hardly any bytes in those, and a bit a sample, or more, in all others.
+_PACKED = re.compile("FLAC|VORBIS|OPUS|MPEG|ALAC")
+_MOST_A_BYTE = 16  # samples
 _CUT = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 
 
@@ -129,6 +132,9 @@ def libsndfile(path: Path) -> Iterator[Sound]:
     with file:
         if file.format == "RAW":  # how it takes an .au file without a header
             raise AudioError("no header of a sound format")
+        size, stated = os.stat(path).st_size, file.frames * file.channels
+        if stated > _MOST_A_BYTE * size and not _PACKED.search(f"{file.format} {file.subtype}"):
+            raise AudioError(f"{stated:,} samples by its header, in {size:,} bytes")  # libsndfile would give them, as 0
         yield _Libsndfile(file)
 
 

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from multiview import cli
-from multiview.audio import decode
+from multiview.audio import AudioError, decode
 from multiview.experiment.run import Run
 from tests.fuzz.mutations import any_bytes
 from tests.fuzz.runner import in_processes
@@ -90,6 +90,19 @@ def test_length_is_that_of_the_file_not_of_the_header(tmp_path: Path) -> None:
     np.testing.assert_allclose(cut[: len(cut) - 4 * 1152], expected[: len(cut) - 4 * 1152], atol=1e-3)
     found, _ = decode(tmp_path / "forged.mp3")
     assert abs(len(found) - len(expected)) < rate
+
+
+def test_length_that_no_file_can_have(tmp_path: Path) -> None:
+    """2.9e11 samples by the header of a file of 1 KiB, which libsndfile would give, as silence."""
+    path = tmp_path / "a.w64"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(4000), 8000, subtype="GSM610")
+    assert len(decode(path)[0]) >= 4000
+    content = bytearray(path.read_bytes())
+    place = content.index(b"data\xf3\xac\xd3\x11")
+    content[place + 23] = 0xCD  # the highest byte of the length
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match="samples by its header, in 9.. bytes"):
+        decode(path)
 
 
 def test_damaged_requests(exported: Path) -> None:
