@@ -40,7 +40,9 @@ class Origin:
         """
         model = located(path) / "model.keras"
         if not model.is_file():
-            raise InputError(f"expected --init with a trained run or the name of a starter model, found none at {path}")
+            export = any(each.is_file() for each in (Path(path, "export.json"), *Path(path).glob("*/export.json")))
+            found = f"an export at {path}; name the run that it was made from" if export else f"none at {path}"
+            raise InputError(f"expected --init with a trained run or the name of a starter model, found {found}")
         return cls(str(path), _digest(model, model.stat().st_mtime_ns))
 
     @classmethod

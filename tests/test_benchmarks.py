@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from tests.benchmarks import weights
+from tests.benchmarks import many, weights
 from tests.benchmarks.prepare import stages
 from tests.benchmarks.step import measure_step
 from tests.benchmarks.views import measure_segments, measure_views
@@ -33,6 +33,14 @@ def test_extraction_of_a_core_is_fast(noise: list[np.ndarray]) -> None:
     """250 seconds of audio a second, views alone; half of it in doubt of a busy machine."""
     ours, _ = measure_views(noise)
     assert 1 / ours >= 125
+
+
+def test_many_clips_go_all_the_way(tmp_path: Path) -> None:
+    """Sixty of them; each stage in a process of its own, whose memory is told."""
+    rows = many.run(tmp_path, clips=60, epochs=1, preset="demo")
+    assert [name for name, _, _ in rows] == ["prepare", "1 epochs and the test", "report"]
+    assert all(seconds > 0 and 0.05 < memory < 4 for _, seconds, memory in rows)
+    assert (tmp_path / "results" / "report.html").is_file()
 
 
 def test_stages_are_all_measured(noise: list[np.ndarray], tmp_path: Path) -> None:

@@ -111,6 +111,10 @@ def test_refusals(tiny_store: Store, tiny_trained: Run, tmp_path: Path, monkeypa
             train(tiny_store, settings_of(tiny_store, **{"init": str(tiny_trained.path), **changes}), tmp_path / "run")
 
     refused("expected --init with a trained run or the name of a starter model, found none at nowhere", init="nowhere")
+    (tmp_path / "exports" / "1").mkdir(parents=True)
+    (tmp_path / "exports" / "1" / "export.json").touch()
+    for export in ("exports", "exports/1"):
+        refused("found an export at .*name the run that it was made from", init=str(tmp_path / export))
     refused("--freeze-epochs from 0, with --init or --pretrained, found 2 with neither", init=None, freeze_epochs=2)
     refused("expected --pretrained with a --backbone of mobilenet", pretrained="imagenet")
     refused("has not heard the test clips of fold 2, found [0-9]+ of them in its training", fold=2)
