@@ -67,6 +67,20 @@ def test_content(version: Path, tiny_trained: Run, live: Predictor) -> None:
     assert f"Files of {record['format']}, weights in float32: {', '.join(files)}." in card
 
 
+def test_trial_hears_clips_of_the_store(tiny_trained: Run, tmp_path: Path) -> None:
+    """A segment of each of 50, which lies in its clip; none where the store is not at hand."""
+    (found,), store = trial._of_store(tiny_trained, ["mel", "raw"]), tiny_trained.store()
+    assert {view: len(values) for view, values in found.items()} == {"mel": 50, "raw": 50}
+    assert len(store) == 60
+    for index, row in ((0, 0), (49, 59)):
+        clip, segment = store.clip("raw", row) / 32768, found["raw"][index, :, 0]
+        assert any(
+            np.allclose(clip[start : start + len(segment)], segment) for start in range(len(clip) - len(segment) + 1)
+        )
+    shutil.copytree(tiny_trained.path, tmp_path / "moved")
+    assert list(trial._of_store(Run(tmp_path / "moved"), ["mel"])) == []
+
+
 def test_classes_are_in_the_files(version: Path, live: Predictor) -> None:
     for file in (each for stem in ("network", "sound") for each in version.glob(f"{stem}.*")):
         if file.suffix == ".tflite":

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,16 +20,18 @@ import numpy as np
 from multiview.predict import light, onnx
 from multiview.predict.batches import Outputs
 from multiview.predict.saved import NETWORKS
-from multiview.segments import Segments, cut, test_starts
+from multiview.segments import Segments, cut, test_segments, test_starts
 from multiview.support.errors import InputError
 from multiview.views import Geometry, excerpts
 from multiview.views.raw import from_int16, to_int16
 
 if TYPE_CHECKING:
+    from multiview.experiment.run import Run
     from multiview.export.subject import Subject
     from multiview.predict.predictor import Predictor
 
 PROBABILITIES = "class_probabilities"  # of Eq. (6), by which name all exports give them
+CLIPS = 50  # of the run's store
 SOUND = "sound"  # name of a file from waveforms of one length, with the suffix of its runtime
 OPENED: Mapping[str, Callable] = {".tflite": light.opened, ".onnx": onnx.opened}
 
@@ -56,11 +58,22 @@ def _segments(waveforms: Iterable[np.ndarray], live: Predictor) -> Outputs:
     return {view: np.concatenate([part[view] for part in parts]) for view in live.views}
 
 
+def _of_store(run: Run, views: Sequence[str]) -> Iterator[Outputs]:
+    """A segment of each of CLIPS clips, from all over the run's store, where that is still at hand."""
+    try:
+        store = run.store()
+    except InputError:
+        return
+    rows = np.unique(np.linspace(0, len(store) - 1, CLIPS).round().astype(int))
+    yield cut(store, test_segments(rows, store.samples[rows], store.size, most=1), views)
+
+
 def difference(path: Path, network: str, sound: str, subject: Subject) -> float:
     """Largest difference of a probability between the live network and the files of a version, where it has both.
 
     The files are loaded by their own runtime in a fresh process. What is compared are all branches of all segments of
-    the trial sounds and, of the file from waveforms, those and Eq. (6) for sounds of its length.
+    the trial sounds, and of segments of the run's store, and, of the file from waveforms, those and Eq. (6) for sounds
+    of its length.
 
     Raises
     ------
@@ -68,7 +81,9 @@ def difference(path: Path, network: str, sound: str, subject: Subject) -> float:
         If the runtime cannot load or run a file.
     """
     live = subject.live
-    segments = _segments((each for batch in trial_sounds(live.size) for each in from_int16(to_int16(batch))), live)
+    synthesised = _segments((each for batch in trial_sounds(live.size) for each in from_int16(to_int16(batch))), live)
+    parts = [synthesised, *_of_store(subject.run, live.views)]
+    segments = {view: np.concatenate([part[view] for part in parts]) for view in live.views}
     expected = {f"{network}/{branch}": values for branch, values in live.network(segments).items()}
     questions = {"branches": np.array(list(live.weights)), **{f"{network}/{view}": x for view, x in segments.items()}}
     if (path / sound).is_file():
