@@ -1,9 +1,11 @@
 """Exports a run in every format and precision, and compares them with it on sound files: agreement, size, time.
 
     python -m tests.benchmarks.formats --audio ESC-10/audio [--run esc10] [--per-class 5] [--exports DIR]
+    python -m tests.benchmarks.formats --test --run RUN [--exports DIR]
 
-Prints a table in Markdown. All on one core; the times of all take turns, so that what else the machine does slows all
-of them alike, and are medians. --exports keeps the exports, and takes those that are there.
+Prints a table in Markdown; all on one core; the times of all take turns, so that what else the machine does slows all
+of them alike, and are medians. With --test what each costs in accuracy: that of a run of a fold on its test clips.
+--exports keeps the exports, and takes those that are there.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from multiview.export.trial import OPENED, PROBABILITIES, SOUND
 from tests.benchmarks.all import commit, processor
 
 ROUNDS, AT_A_TIME = 15, 5
+BATCH = 64  # segments
 Answers = np.ndarray  # float32 [clips, classes]
 
 
@@ -122,23 +125,56 @@ def table(run: str, paths: list[Path], folder: Path) -> list[str]:
     return lines
 
 
+def accuracies(path: str, folder: Path) -> list[str]:
+    """Rows of a table, with its head: accuracy of the self-ensemble on the run's test clips, in %."""
+    import multiview
+    from multiview.evaluation import accuracy, average_by_clip, self_ensemble
+    from multiview.experiment.run import Run
+    from multiview.segments import cut, test_segments
+    from multiview.splits import make_split
+
+    run = Run(path)
+    store, settings = run.store(), run.settings()
+    rows = make_split(store, settings["fold"], settings["seed"]).test
+    segments = test_segments(rows, store.samples[rows], store.size)
+    models = {"the run": Path(path)} | {" ".join(key): each for key, each in exports(path, folder).items()}
+    lines = ["| | accuracy, % | same class as the run |", "|---|---|---|"]
+    wanted = None
+    for name, each in models.items():
+        model = multiview.load(each, calibrated=False)
+        parts = [
+            model.network(cut(store, segments[n : n + BATCH], model.views)) for n in range(0, len(segments), BATCH)
+        ]
+        outputs = {branch: np.concatenate([part[branch] for part in parts]) for branch in model.weights}
+        by_clip = {branch: average_by_clip(values, segments.clips) for branch, values in outputs.items()}
+        found = self_ensemble(by_clip, model.weights)
+        wanted = found if wanted is None else wanted
+        same = (found.argmax(axis=1) == wanted.argmax(axis=1)).sum()
+        lines.append(f"| {name} | {100 * accuracy(found, store.labels[rows]):.2f} | {same} of {len(rows)} |")
+    return lines
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--audio", type=Path, required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--audio", type=Path)
+    what.add_argument("--test", action="store_true")
     parser.add_argument("--run", default="esc10")
     parser.add_argument("--per-class", type=int, default=5)
     parser.add_argument("--exports", type=Path)
     args = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    paths = chosen(args.audio, args.per_class)
     with tempfile.TemporaryDirectory() as scratch:
-        lines = table(args.run, paths, args.exports or Path(scratch))
+        folder = args.exports or Path(scratch)
+        if args.test:
+            lines, count = accuracies(args.run, folder), "test"
+        else:
+            paths = chosen(args.audio, args.per_class)
+            lines, count = table(args.run, paths, folder), str(len(paths))
     load = os.getloadavg()[0]
-    print(
-        f"{len(paths)} clips, {processor()}, one of them used, load {load:.1f}, commit {commit()}\n", *lines, sep="\n"
-    )
+    print(f"{count} clips, {processor()}, one of them used, load {load:.1f}, commit {commit()}\n", *lines, sep="\n")
 
 
 if __name__ == "__main__":
