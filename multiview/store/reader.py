@@ -37,7 +37,7 @@ def _name(found: Any) -> str:
 
 def _rate(found: Any) -> int:
     if found not in SAMPLE_RATES:
-        raise ValueError(f"expected a sample_rate of {' or '.join(map(str, SAMPLE_RATES))}, found {found}")
+        raise ValueError(f"expected a sample_rate of {' or '.join(map(str, SAMPLE_RATES))}, found {str(found)[:40]!r}")
     return int(found)
 
 

@@ -13,7 +13,7 @@ from tests.fuzz.runner import Case
 from tests.fuzz.subjects import make_store
 
 SEED = 20213
-FAILED: tuple[int, ...] = (937, 1185, 1625, 3097, 4369, 4385)
+FAILED: tuple[int, ...] = (177, 429, 937, 1185, 1625, 3097, 4369, 4385, 4499)
 HEADER = 4096  # bytes in which HDF5 says most of what a file holds
 
 
