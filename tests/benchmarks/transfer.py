@@ -108,8 +108,12 @@ def report(results: Path) -> None:
     found = groups.agg(["mean", "std", "count"])
     lines = ["| clips a class | start | draws | self-ensemble, % | multi-view, % |", "|---|---|---|---|---|"]
     for (clips, init), row in found.iterrows():
-        cells = [f"{row[name, 'mean']:.2f} ± {row[name, 'std']:.2f}" for name in ("self-ensemble, %", "multi-view, %")]
-        lines.append(f"| {clips} | {LABELS[init]} | {row['multi-view, %', 'count']:.0f} | {' | '.join(cells)} |")
+        draws = int(row["multi-view, %", "count"])
+        cells = [
+            f"{row[name, 'mean']:.2f}" + (f" ± {row[name, 'std']:.2f}" if draws > 1 else "")
+            for name in ("self-ensemble, %", "multi-view, %")
+        ]
+        lines.append(f"| {clips} | {LABELS[init]} | {draws} | {' | '.join(cells)} |")
     with replacing(results / "table.md") as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(*lines, sep="\n")
