@@ -248,10 +248,12 @@ def test_what_differs_is_not_put_into_place(
         assert line.endswith("nothing was written") and not list(tmp_path.iterdir())
 
 
-def test_difference_is_that_of_the_worst_file(version: Path, live: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_difference_is_that_of_the_worst_file(
+    version: Path, live: Predictor, tiny_trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A live network that says something else of segments, and one that fuses otherwise."""
     files = [each.name for stem in ("network", "sound") for each in version.glob(f"{stem}.*")]
-    subject = SimpleNamespace(live=live, samples=round(SECONDS * RATE))
+    subject = SimpleNamespace(run=tiny_trained, live=live, samples=round(SECONDS * RATE))
     network, weights = live.network, live.weights
     monkeypatch.setattr(live, "network", lambda segments: {**network(segments), "cqt": network(segments)["cqt"] + 0.3})
     assert trial.difference(version, *files, subject) == pytest.approx(0.3, abs=3e-3)
@@ -260,10 +262,10 @@ def test_difference_is_that_of_the_worst_file(version: Path, live: Predictor, mo
     assert trial.difference(version, *files, subject) > 0.05
 
 
-def test_files_that_do_not_run(version: Path, live: Predictor, tmp_path: Path) -> None:
+def test_files_that_do_not_run(version: Path, live: Predictor, tiny_trained: Run, tmp_path: Path) -> None:
     (file,) = version.glob("network.*")
     (tmp_path / file.name).write_bytes(file.read_bytes()[:1000])
-    subject = SimpleNamespace(live=live, samples=RATE)
+    subject = SimpleNamespace(run=tiny_trained, live=live, samples=RATE)
     with pytest.raises(InputError, match="expected files that run again in a fresh process, found .*; export a Saved"):
         trial.difference(tmp_path, file.name, "none", subject)
     shutil.copy(version / "export.json", tmp_path)
