@@ -39,6 +39,7 @@ class Summary:
     failed: dict[int, str] = field(default_factory=dict)
     crashed: list[int] = field(default_factory=list)
     slowest: float = 0.0
+    longest: int = 0  # characters of what was said
     peak_mib: float = 0.0
 
     @property
@@ -52,7 +53,7 @@ class Summary:
 
     def add(self, number: int, said: str | None, trace: str, seconds: float) -> None:
         """Count a case."""
-        self.slowest = max(self.slowest, seconds)
+        self.slowest, self.longest = max(self.slowest, seconds), max(self.longest, len(said or ""))
         if not trace and said and (len(said) > LONGEST or not said.isprintable()):
             trace = f"no line of text: {said[:200]!r}"
         if not trace and seconds > SECONDS:
