@@ -10,12 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from multiview.evaluation import average_by_clip, predict_segments
-from multiview.experiment.evaluate import scores_of
+from multiview.experiment.evaluate import predicted, scores_of
 from multiview.experiment.heard import all_known, heard
-from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import Run
-from multiview.segments import test_segments
 from multiview.store import Store
 from multiview.support.errors import InputError
 from multiview.support.files import leftovers, locked, write_json
@@ -77,19 +74,12 @@ def evaluate_elsewhere(run: Run, store: Store, directory: Path) -> dict:
             f"expected clips in {store.path} of a class of {', '.join(classes)} that {run.path} has not heard, found "
             f"{asked.sum()} of such classes, {np.sum(asked & ~fresh)} of them heard; test it on another store"
         )
-    model, segments = run.load_model(), test_segments(rows, store.samples[rows], store.size)
+    model = run.load_model()
     # The folder may be anyone's: other names than these are left alone.
     stale = (leftovers(path) for path in (to.predictions, to.metrics))
     with locked(directory / "elsewhere.lock", f"{directory} is being written", *stale):
-        outputs = predict_segments(model, store, segments)
-        labels = [classes.index(names[store.classes[label]]) for label in store.labels[rows]]
-        predictions = Predictions(
-            clips=[str(name) for name in store.ids[rows]],
-            labels=np.array(labels, np.int64),
-            classes=classes,
-            probabilities={branch: average_by_clip(outputs[branch], segments.clips) for branch in system.branches},
-            weights=model.weights_by_branch(),
-        )
+        labels = np.array([classes.index(names[store.classes[label]]) for label in store.labels[rows]], np.int64)
+        predictions = predicted(model, system, store, rows, labels, classes)
         predictions.write(to.predictions)
         metrics = {
             "system": system.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +14,13 @@ from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import Run
 from multiview.segments import test_segments
 from multiview.splits import EVERY_CLIP, make_split
+from multiview.store import Store
 from multiview.support.errors import InputError
 from multiview.support.files import write_json
 from multiview.systems import System
+
+if TYPE_CHECKING:
+    from multiview.networks import BlendedModel
 
 
 def evaluate(run: Run) -> dict:
@@ -46,15 +51,7 @@ def _evaluate(run: Run) -> dict:
     if run.calibration() is None:
         run.update(calibration=asdict(calibrate(model, store, split.validation)))
     rows = split.test
-    segments = test_segments(rows, store.samples[rows], store.size)
-    outputs = predict_segments(model, store, segments)
-    predictions = Predictions(
-        clips=[str(name) for name in store.ids[rows]],
-        labels=store.labels[rows],
-        classes=store.classes,
-        probabilities={branch: average_by_clip(outputs[branch], segments.clips) for branch in system.branches},
-        weights=model.weights_by_branch(),
-    )
+    predictions = predicted(model, system, store, rows, store.labels[rows], store.classes)
     predictions.write(run.predictions)
     metrics = {
         "system": system.name,
@@ -66,6 +63,27 @@ def _evaluate(run: Run) -> dict:
     write_json(run.metrics, metrics)
     run.update(status="evaluated")
     return metrics
+
+
+def predicted(
+    model: BlendedModel, system: System, store: Store, rows: np.ndarray, labels: np.ndarray, classes: list[str]
+) -> Predictions:
+    """What the branches of a network say of the clips in some rows of a store, means over their test segments.
+
+    Parameters
+    ----------
+    rows, labels : int arrays [clips]
+        The clips, and what each is among `classes`, those of the network.
+    """
+    segments = test_segments(rows, store.samples[rows], store.size)
+    outputs = predict_segments(model, store, segments)
+    return Predictions(
+        clips=[str(name) for name in store.ids[rows]],
+        labels=labels,
+        classes=classes,
+        probabilities={branch: average_by_clip(outputs[branch], segments.clips) for branch in system.branches},
+        weights=model.weights_by_branch(),
+    )
 
 
 def scores_of(predictions: Predictions, system: System, among: Sequence[int] | None = None) -> dict[str, float]:
