@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 
 from multiview.devices import Shares
-from multiview.experiment import placement as places
 from multiview.experiment import recorder
-from multiview.experiment.placement import Placement, Team
+from multiview.experiment import team as places
+from multiview.experiment.placement import Placement
 from multiview.experiment.run import Run
+from multiview.experiment.team import Team
 from multiview.experiment.train import train
 from multiview.networks import build_network
 from multiview.store import Store

@@ -17,10 +17,11 @@ from multiview.callbacks import AdaptiveBlending, Progress
 from multiview.evaluation import Monitor
 from multiview.experiment.initial import Initial, start
 from multiview.experiment.outlook import Outlook
-from multiview.experiment.placement import ALONE, Placement, Team, joined
+from multiview.experiment.placement import ALONE, Placement
 from multiview.experiment.recorder import Follower, Recorder
 from multiview.experiment.run import Run
 from multiview.experiment.schema import STARTED_FROM, STOPPED
+from multiview.experiment.team import Team, joined
 from multiview.networks import BlendedModel
 from multiview.settings import Settings
 from multiview.splits import Split, make_split
