@@ -262,6 +262,23 @@ def test_difference_is_that_of_the_worst_file(
     assert trial.difference(version, *files, subject) > 0.05
 
 
+def test_difference_on_clips_of_the_store_alone_is_seen(
+    version: Path, live: Predictor, tiny_trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A live network that says something else of them, and of nothing that is synthesised."""
+    (real,), network = trial._of_store(tiny_trained, live.views), live.network
+
+    def other(segments: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        is_real = [any(np.array_equal(each, one) for one in real["mel"]) for each in segments["mel"]]
+        answers = network(segments)
+        return {**answers, "cqt": answers["cqt"] + 0.3 * np.array(is_real)[:, np.newaxis]}
+
+    monkeypatch.setattr(live, "network", other)
+    (file,) = version.glob("network.*")
+    subject = SimpleNamespace(run=tiny_trained, live=live, samples=RATE)
+    assert trial.difference(version, file.name, "none", subject) == pytest.approx(0.3, abs=3e-3)
+
+
 def test_files_that_do_not_run(version: Path, live: Predictor, tiny_trained: Run, tmp_path: Path) -> None:
     (file,) = version.glob("network.*")
     (tmp_path / file.name).write_bytes(file.read_bytes()[:1000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -35,6 +36,52 @@ def test_differences_are_named(tmp_path: Path, change: Callable[[Path], object],
     assert not kills.differences(kills.contents(whole), kills.contents(other))
     change(other)
     assert kills.differences(kills.contents(whole), kills.contents(other)) == places
+
+
+# Ten steps, each a file that is whole or not there; the careless one also writes down how often it was begun.
+STEPS = """
+import os, pathlib, time
+for number in range(10):
+    path = pathlib.Path(f"{number}.txt")
+    if not path.exists():
+        pathlib.Path(".new").write_text("done")
+        os.replace(".new", path)
+    time.sleep(0.05)
+"""
+CARELESS = "import pathlib\nwith pathlib.Path('log.txt').open('a') as file: file.write('begun, ')\n"
+
+
+def begin(program: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with the inputs of commands, and a command of its own."""
+    for name in ("trained", "results"):
+        (folder / name).mkdir()
+    (folder / "results" / "steps.py").write_text(program)
+    (folder / "tiny.h5").touch()
+    monkeypatch.setitem(kills.COMMANDS, "steps", ["results.steps"])
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+
+@pytest.mark.parametrize(("program", "same"), [(STEPS, True), (CARELESS + STEPS, False)], ids=["careful", "careless"])
+def test_who_starts_anew_is_told_from_who_goes_on(
+    program: str, same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(program, tmp_path, monkeypatch)
+    found, loose = kills.attack(tmp_path, "steps", 6, random.Random(0))
+    assert loose == set() and (found == 6) is same
+
+
+def test_what_was_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an export, of which each call makes another version; killed after it was made, or before."""
+    program = """
+import pathlib, time
+time.sleep(0.1)
+version = next(n for n in range(1, 99) if not pathlib.Path(f"{n}.txt").exists())
+pathlib.Path(f"{version}.txt").touch()
+time.sleep(0.5)
+"""
+    begin(program, tmp_path, monkeypatch)
+    monkeypatch.setitem(kills.MADE, "steps", "1.txt")
+    assert kills.attack(tmp_path, "steps", 6, random.Random(0)) == (6, set())
 
 
 @pytest.mark.long
