@@ -123,14 +123,15 @@ class Conv2D(layers.Conv2D):
     def call(self, inputs: Any) -> Any:
         """[batch, steps, width, channels] to [batch, steps, width, filters]."""
         plain = self.padding != "same" or self.strides != (1, 1) or self.dilation_rate != (1, 1) or self.groups != 1
-        (height, size, channels, filters), width = self.kernel.shape, inputs.shape[2]
-        if not on_cpu_of_tensorflow() or plain or size % 2 == 0:
+        (_, size, channels, filters), width = self.kernel.shape, inputs.shape[2]
+        if not on_cpu_of_tensorflow() or plain or size < 3 or size % 2 == 0:
             return super().call(inputs)
         if width > self.WIDTH:
             return _convolved(self, inputs, self.kernel, 1)
-        kernel = ops.transpose(ops.convert_to_tensor(self.kernel), (1, 0, 2, 3))
-        kernel = shifted(kernel, width, 1, width + size - 1)[:, size // 2 : size // 2 + width]
-        kernel = ops.reshape(ops.transpose(kernel, (2, 1, 3, 0, 4)), (1, height, width * channels, width * filters))
+        # From each pixel of a row to each: the tap between them.
+        taps, ends = ops.unstack(ops.convert_to_tensor(self.kernel), axis=1), range(width)
+        rows = [ops.concatenate([taps[size // 2 + start - end] for end in ends], axis=-1) for start in ends]
+        kernel = ops.expand_dims(ops.concatenate(rows, axis=1), 0)
         x = ops.reshape(inputs, (-1, 1, inputs.shape[1], width * channels))
         return ops.reshape(_convolved(self, x, kernel, width), (-1, inputs.shape[1], width, filters))
 
