@@ -161,8 +161,11 @@ class BatchNormalization(layers.BatchNormalization):
     """Keras's layer over the last axis.
 
     Not the plain one: Keras computes it from a dozen operations that each pass over the whole tensor. TensorFlow has
-    one operation for all of it, and one for its gradient.
+    one operation for all of it, and one for its gradient; but for a few channels both are five times slower than plain
+    operations on rows of many pixels.
     """
+
+    FEW = 3  # channels, at most
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalise; the statistics of the batch in training."""
@@ -172,6 +175,14 @@ class BatchNormalization(layers.BatchNormalization):
         fused = keras.backend.backend() == "tensorflow" and self.compute_dtype == "float32" and not stock
         if not (training and self.trainable and fused):
             return super().call(inputs, training=training, mask=mask)
+        few = inputs.shape[-1] <= self.FEW and None not in inputs.shape[1:]
+        outputs, mean, variance = (self._by_rows if few else self._fused)(inputs)
+        for kept, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            kept.assign(kept * self.momentum + new * (1 - self.momentum))
+        return ops.reshape(outputs, ops.shape(inputs))
+
+    def _fused(self, inputs: Any) -> tuple:
+        """Outputs, mean and variance, by the one operation."""
         import tensorflow as tf
 
         # A sequence is an image one pixel high.
@@ -181,9 +192,23 @@ class BatchNormalization(layers.BatchNormalization):
         )
         # That operation gives the variance of a sample, Keras keeps that of the batch itself.
         count = ops.cast(ops.size(x) // x.shape[-1], "float32")
-        for kept, new in ((self.moving_mean, mean), (self.moving_variance, variance * ((count - 1) / count))):
-            kept.assign(kept * self.momentum + new * (1 - self.momentum))
-        return ops.reshape(outputs, ops.shape(inputs))
+        return outputs, mean, variance * ((count - 1) / count)
+
+    def _by_rows(self, inputs: Any) -> tuple:
+        """Outputs, mean and variance, of rows of up to 32 pixels."""
+        pixels, channels = math.gcd(math.prod(inputs.shape[1:-1]), 32), inputs.shape[-1]
+
+        def mean(x: Any) -> Any:
+            return ops.mean(ops.reshape(ops.mean(x, axis=0), (pixels, channels)), axis=0)
+
+        def row(x: Any) -> Any:
+            return ops.tile(x, (pixels,))
+
+        x = ops.reshape(inputs, (-1, pixels * channels))
+        average = mean(x)
+        x = x - row(average)
+        variance = mean(x * x)
+        return x * row(self.gamma * ops.rsqrt(variance + self.epsilon)) + row(self.beta), average, variance
 
 
 @keras.saving.register_keras_serializable(package="multiview")
