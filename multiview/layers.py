@@ -169,26 +169,27 @@ class BatchNormalization(layers.BatchNormalization):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalise; the statistics of the batch in training."""
-        stock = (
-            mask is not None or self.gamma is None or self.beta is None or self.axis not in (-1, len(inputs.shape) - 1)
-        )
-        fused = keras.backend.backend() == "tensorflow" and self.compute_dtype == "float32" and not stock
-        if not (training and self.trainable and fused):
+        frozen, few = training and not self.trainable, inputs.shape[-1] <= self.FEW
+        stock = frozen or mask is not None or self.gamma is None or self.beta is None
+        stock = stock or self.axis not in (-1, len(inputs.shape) - 1) or few and not training
+        if stock or keras.backend.backend() != "tensorflow" or self.compute_dtype != "float32":
             return super().call(inputs, training=training, mask=mask)
-        few = inputs.shape[-1] <= self.FEW and None not in inputs.shape[1:]
-        outputs, mean, variance = (self._by_rows if few else self._fused)(inputs)
-        for kept, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            kept.assign(kept * self.momentum + new * (1 - self.momentum))
+        rows = few and None not in inputs.shape[1:]
+        outputs, mean, variance = self._by_rows(inputs) if rows else self._fused(inputs, bool(training))
+        if training:
+            for kept, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                kept.assign(kept * self.momentum + new * (1 - self.momentum))
         return ops.reshape(outputs, ops.shape(inputs))
 
-    def _fused(self, inputs: Any) -> tuple:
+    def _fused(self, inputs: Any, training: bool) -> tuple:
         """Outputs, mean and variance, by the one operation."""
         import tensorflow as tf
 
         # A sequence is an image one pixel high.
         x = inputs if len(inputs.shape) == 4 else ops.expand_dims(inputs, 1)
+        known = {} if training else {"mean": self.moving_mean.value, "variance": self.moving_variance.value}
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            x, self.gamma.value, self.beta.value, epsilon=self.epsilon, is_training=True
+            x, self.gamma.value, self.beta.value, **known, epsilon=self.epsilon, is_training=training
         )
         # That operation gives the variance of a sample, Keras keeps that of the batch itself.
         count = ops.cast(ops.size(x) // x.shape[-1], "float32")
