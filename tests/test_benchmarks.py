@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ import soundfile
 
 from tests.benchmarks import many, weights
 from tests.benchmarks.prepare import stages
-from tests.benchmarks.step import measure_step
+from tests.benchmarks.step import Steps, StepsOf, compare, measure_step, profile
 from tests.benchmarks.views import measure_segments, measure_views
 from tests.helpers.paper import BRANCHES, SYSTEMS
 
@@ -58,6 +59,34 @@ def test_random_segments_cost_little(noise: list[np.ndarray]) -> None:
     """At most 10 % of a training step of the small preset."""
     _, step, _ = measure_step("small", repeats=1)
     assert measure_segments(noise) < 0.1 * step
+
+
+@pytest.mark.long
+def test_a_step_takes_two_thirds_of_the_plain_one() -> None:
+    """Of stock Keras layers; 0.57 on an idle machine."""
+    ours, plain = compare([Steps("small", 32, 22050, "multiview", plain=other) for other in (False, True)], 7)
+    assert np.median(ours[1:] / plain[1:]) <= 0.67
+
+
+def test_a_step_is_compared_with_that_of_another_checkout() -> None:
+    """Here of this one: the other process has its code from there, and takes a step when it is told."""
+    here = Path(__file__).parents[1]
+    other = StepsOf(here, ["--preset", "demo", "--batch", "2", "--sample-rate", "22050", "--system", "mel"])
+    ours, theirs = compare([Steps("demo", 2, 22050, "mel"), other], 5)
+    assert len(ours) == len(theirs) == 6
+    assert 0.1 < np.median(ours[1:] / theirs[1:]) < 10
+    with pytest.raises(SystemExit, match="expected --against plain or the working tree of a commit"):
+        StepsOf(here / "docs", [])
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's profiler")
+def test_operations_of_a_step_are_counted() -> None:
+    """Those of mel alone: 6 convolutions and as many gradients of their kernels, of their inputs one less."""
+    found = {
+        kind.rpartition("Native")[-1]: calls for kind, (_, calls) in profile(Steps("demo", 2, 22050, "mel")).items()
+    }
+    gradients = [calls for kind, calls in found.items() if kind.startswith("Conv2DBackpropFilter")]
+    assert (sum(gradients), found["Conv2DBackpropInput"]) == pytest.approx((6, 5))
 
 
 @pytest.mark.parametrize("interval", [1, 3])
