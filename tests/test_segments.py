@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import multiview
@@ -66,6 +67,35 @@ def test_views_of_a_segment_show_the_same_moment(rng: np.random.Generator) -> No
         for view, hop, centre in (("mel", 882, 882), ("gammatone", 882, 882), ("cqt", 1024, 0)):
             frame = batch[view][row, :, :, 0].sum(axis=1).argmax()
             assert (frame * hop + centre) / rate == pytest.approx(seconds, abs=0.06), view
+
+
+@pytest.mark.skipif(not hasattr(mmap.mmap, "madvise"), reason="this system takes no advice about files")
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(offset=st.integers(0, 20_000), data=st.data())
+def test_a_mapped_file_is_asked_for_all_segments_first(tmp_path: Path, offset: int, data: st.DataObject) -> None:
+    """Whole pages that hold exactly what is cut, wherever the values begin in the file; the last one at its end."""
+    asked = []
+
+    class Map(mmap.mmap):
+        def madvise(self, advice: int, start: int, length: int) -> None:
+            assert advice == mmap.MADV_WILLNEED
+            asked.append((start, length))
+            super().madvise(advice, start, length)
+
+    samples = np.random.default_rng(offset).integers(-9, 9, 90_000).astype(np.int16)
+    (tmp_path / "values").write_bytes(bytes(offset) + samples.tobytes())
+    last = len(samples) - LENGTHS[22050][3]
+    starts = np.array([*data.draw(st.lists(st.integers(0, last), max_size=3)), 0, last])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mmap, "mmap", Map)
+        mapped = np.memmap(tmp_path / "values", np.int16, "r", offset, samples.shape)
+        found = cut(clip(22050, {"raw": mapped}), Segments(np.zeros(len(starts), int), starts), ["raw"])["raw"]
+    kept = cut(clip(22050, {"raw": samples}), Segments(np.zeros(len(starts), int), starts), ["raw"])["raw"]
+    np.testing.assert_array_equal(found, kept)
+    base = offset - offset % mmap.ALLOCATIONGRANULARITY  # of the map in the file
+    for start, (page, length) in zip(starts, asked, strict=True):
+        assert page % mmap.PAGESIZE == 0 and base + page <= offset + 2 * start < base + page + mmap.PAGESIZE
+        assert base + page + length == offset + 2 * (start + LENGTHS[22050][3])
 
 
 def test_raw_is_scaled_to_plus_minus_one() -> None:
