@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,8 @@ def _expect(values: np.memmap, begins: np.ndarray, rows: int) -> None:
         first = int(values.offset) % mmap.ALLOCATIONGRANULARITY  # of the values in the map
         for begin in (first + row * begins).tolist():
             page = begin - begin % mmap.PAGESIZE
-            mapped.madvise(mmap.MADV_WILLNEED, page, begin + row * rows - page)
+            with contextlib.suppress(OSError):  # it is no more than advice
+                mapped.madvise(mmap.MADV_WILLNEED, page, begin + row * rows - page)
 
 
 def cut_in_graph(values: Mapping[str, Any], sample_rate: int, segments: Segments) -> dict[str, Any]:
