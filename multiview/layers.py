@@ -171,7 +171,8 @@ class BatchNormalization(layers.BatchNormalization):
         """Normalise; the statistics of the batch in training."""
         frozen, few = training and not self.trainable, inputs.shape[-1] <= self.FEW
         stock = frozen or mask is not None or self.gamma is None or self.beta is None
-        stock = stock or self.axis not in (-1, len(inputs.shape) - 1) or few and not training
+        stock = stock or self.axis not in (-1, len(inputs.shape) - 1) or len(inputs.shape) not in (3, 4)
+        stock = stock or (few and not training)
         if stock or keras.backend.backend() != "tensorflow" or self.compute_dtype != "float32":
             return super().call(inputs, training=training, mask=mask)
         rows = few and None not in inputs.shape[1:]

@@ -80,7 +80,11 @@ def twins(ours: layers.Layer, stock: layers.Layer, shape: Any, rng: np.random.Ge
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("shape", [(4, 30, 8, 3), (4, 16, 8, 1), (4, 83, 2), (4, 30, 8, 5), (4, 90, 6)])
+@pytest.mark.parametrize(
+    "shape",
+    [(4, 30, 8, 3), (4, 16, 8, 1), (4, 83, 2), (4, 30, 8, 5), (4, 90, 6), (30, 6), (4, 5, 6, 3, 6)],
+    ids=lambda shape: "x".join(map(str, shape)),
+)
 def test_batch_normalisation_is_keras_own(shape: tuple, rng: np.random.Generator) -> None:
     ours, stock = BatchNormalization(momentum=0.9), layers.BatchNormalization(momentum=0.9)
     twins(ours, stock, shape, rng)
