@@ -48,3 +48,17 @@ def _laid_out(batch: Any, shared: Any) -> Any:
         return distribute_tensor(tensor, TensorLayout([first, *[None] * (len(tensor.shape) - 1)], found.device_mesh))
 
     return tree.map_structure(lay_out, batch)
+
+
+def gpu_models() -> list[str]:
+    """What the GPUs that Keras computes on are called, NVIDIA H100 80GB HBM3, say."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform == "gpu"]
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        details = (tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU"))
+        return [str(each.get("device_name", "GPU")) for each in details]
+    return []

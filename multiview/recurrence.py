@@ -1,4 +1,4 @@
-"""The bidirectional GRUs of all views: Keras's own on a GPU, one loop for all of them on a CPU."""
+"""The bidirectional GRUs of all views: Keras's own where cuDNN serves them, one loop for all of them elsewhere."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from keras import layers, ops
 class Recurrences(layers.Layer):
     """Several `Bidirectional(GRU(...))` side by side, each on a sequence of its own.
 
-    Not the layers one by one: on a CPU their steps are so small that starting them costs more than computing them,
-    so all views and directions take each step together. On a GPU they are, because cuDNN serves Keras's own.
+    Not the layers one by one: their steps are so small that starting them costs more than computing them, so all views
+    and directions take each step together. Where cuDNN serves Keras's own they are, which is on a GPU, but not on JAX.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Recurrences(layers.Layer):
 
     def call(self, sequences: list) -> list:
         """[batch, steps, dimensions] each to [batch, steps, 2 units]; steps and dimensions may differ."""
-        if on_gpu():
+        if cudnn_serves():
             return [birnn(x) for birnn, x in zip(self.birnns, sequences, strict=True)]
         return in_one_loop(self.birnns, sequences)
 
@@ -57,11 +57,9 @@ def without_cudnn(model: keras.Model) -> None:
                 part.use_cudnn = False
 
 
-def on_gpu() -> bool:
-    """Whether Keras computes on a GPU."""
-    if keras.backend.backend() == "tensorflow":
-        return bool(keras.distribution.list_devices("gpu"))
-    return any(device.startswith(("gpu", "cuda", "rocm")) for device in keras.distribution.list_devices())
+def cudnn_serves() -> bool:
+    """Whether Keras hands its GRUs to cuDNN: on a GPU, by TensorFlow; JAX has none of cuDNN's GRUs."""
+    return keras.backend.backend() == "tensorflow" and bool(keras.distribution.list_devices("gpu"))
 
 
 def in_one_loop(birnns: Sequence[layers.Bidirectional], sequences: Sequence[Any]) -> list:

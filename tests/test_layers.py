@@ -130,14 +130,14 @@ def recurrences(units: int = 6) -> Recurrences:
 
 @pytest.mark.backend
 def test_one_loop_gives_what_each_recurrence_gives(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a CPU as on a GPU, where Keras's own layers are used: of each view exactly its own steps, both ways."""
+    """As where cuDNN serves Keras's own layers, which are used there: of each view exactly its own steps, both ways."""
     layer, xs = recurrences(), [rng.normal(size=(5, *shape)).astype("float32") for shape in SEQUENCES]
     layer.build([x.shape for x in xs])
     for weight in layer.weights:
         weight.assign(rng.normal(0, 0.3, weight.shape))
-    monkeypatch.setattr(recurrence, "on_gpu", lambda: False)
+    monkeypatch.setattr(recurrence, "cudnn_serves", lambda: False)
     found, gradients = run(layer, xs)
-    monkeypatch.setattr(recurrence, "on_gpu", lambda: True)
+    monkeypatch.setattr(recurrence, "cudnn_serves", lambda: True)
     expected, wanted = run(layer, xs)
     assert [each.shape for each in found] == [(5, steps, 12) for steps, _ in SEQUENCES]
     assert_same(found, expected)

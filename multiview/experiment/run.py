@@ -76,6 +76,8 @@ def _machine(shared_by: Sequence[Any]) -> dict:
     """The computer, and the devices that share the network where several do."""
     import keras
 
+    from multiview.devices import gpu_models
+
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -84,6 +86,7 @@ def _machine(shared_by: Sequence[Any]) -> dict:
         "processor": processor,
         "cores": os.cpu_count(),
         "devices": [str(device) for device in keras.distribution.list_devices()],
+        **({"gpus": models} if (models := gpu_models()) else {}),
         "backend": keras.backend.backend(),
         **({"shared_by": [f"worker {one.process_index} {one}" for one in shared_by]} if shared_by else {}),
     }

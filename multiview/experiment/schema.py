@@ -51,6 +51,7 @@ RUN = fields(
                 "processor": word,
                 "cores": maybe(whole()),
                 "devices": listed(word),
+                "gpus": listed(word),
                 "backend": word,
                 "shared_by": listed(word),
             },

@@ -191,7 +191,7 @@ def _run_record(name: str, run: Run) -> dict:
         "training, s": record.get("training_seconds"),
         "peak memory, MiB": record.get("peak_memory_mib"),
         "commit": re.sub(r"^(\w{10})\w*", r"\1", record.get("commit") or ""),
-        "machine": f"{machine.get('cores')} cores {machine.get('processor')}",
+        "machine": ", ".join([f"{machine.get('cores')} cores {machine.get('processor')}", *machine.get("gpus", [])]),
         "keras": record.get("software", {}).get("keras"),
         "started": record.get("started"),
     }

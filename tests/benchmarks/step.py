@@ -1,12 +1,13 @@
 """Times a training step of the multi-view network and says how much memory it takes.
 
     python -m tests.benchmarks.step [--preset paper] [--batch 64] [--sample-rate 44100] [--system raw]
-        [--against plain | --against CHECKOUT | --profile]
+        [--precision bfloat16] [--peak | --against plain | --against CHECKOUT | --profile]
 
 On the backend and device that Keras finds; noise for input, 50 classes. With `--against plain` the same tables in stock
 Keras layers take turns with it, with `--against CHECKOUT` the network of another commit's working tree, in a process
-of its own, and the ratio of the times is printed with its spread. With `--profile` TensorFlow says how long each kind
-of operation takes: milliseconds of all threads in a step.
+of its own, and the ratio of the times is printed with its spread. With `--peak` the step's arithmetic, three times the
+multiplications of a forward pass, is set against that of large matrix products of the same precision. With `--profile`
+TensorFlow says how long each kind of operation takes: milliseconds of all threads in a step.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from multiview.settings import PRESETS
+from multiview.settings import PRECISIONS, PRESETS
 
 
 class Timed(Protocol):
@@ -40,7 +41,14 @@ class Steps:
     """A compiled network with a batch of noise."""
 
     def __init__(
-        self, preset: str, batch: int, sample_rate: int | None, system: str, plain: bool = False, **options: bool
+        self,
+        preset: str,
+        batch: int,
+        sample_rate: int | None,
+        system: str,
+        precision: str = "float32",
+        plain: bool = False,
+        **options: bool,
     ) -> None:
         import keras
 
@@ -51,6 +59,7 @@ class Steps:
             from tests.benchmarks.plain import plain_network as build
         elif importlib.util.find_spec("multiview.optimizer"):  # older commits have none
             from multiview.optimizer import Adam as adam
+        keras.config.set_dtype_policy(PRECISIONS[precision])
         self.model: Any = build(system, 50, sample_rate or chosen.sample_rate or 44100, chosen.width, **options)
         self.model.compile(optimizer=adam(chosen.learning_rate))
         self.model.optimizer.build(self.model.trainable_variables)
@@ -104,12 +113,29 @@ def measure_step(
     sample_rate: int | None = None,
     repeats: int = 3,
     system: str = "multiview",
+    precision: str = "float32",
     **options: bool,
 ) -> tuple:
-    """Parameters, seconds of the fastest of `repeats` steps, and seconds of the first, which compiles."""
-    steps = Steps(preset, batch, sample_rate, system, **options)
+    """The network, seconds of the fastest of `repeats` steps, and seconds of the first, which compiles."""
+    steps = Steps(preset, batch, sample_rate, system, precision, **options)
     first, *times = (steps.take() for _ in range(repeats + 1))
-    return steps.model.count_params(), min(times), first
+    return steps.model, min(times), first
+
+
+def peak(precision: str, size: int, repeats: int = 5, products: int = 4) -> float:
+    """Floating-point operations a second of products of two matrices [size, size] of random numbers."""
+    import keras
+    from keras import ops
+
+    dtype = precision if precision in ("bfloat16", "float16") else "float32"
+    one, other = (ops.cast(keras.random.normal((size, size), seed=seed), dtype) for seed in (0, 1))
+    times = []
+    for _ in range(repeats + 1):
+        begin = time.perf_counter()
+        found = [ops.matmul(one, other) for _ in range(products)]
+        ops.convert_to_numpy(found[-1][0, :1])  # after all of them, on devices that compute beside Python
+        times.append(time.perf_counter() - begin)
+    return 2 * size**3 * products / float(np.median(times[1:]))
 
 
 def compare(both: Sequence[Timed], repeats: int = 7) -> tuple[np.ndarray, np.ndarray]:
@@ -153,12 +179,14 @@ def main() -> None:
     parser.add_argument("--system", default="multiview")
     parser.add_argument("--against", help="plain, or the working tree of another commit")
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--peak", type=int, metavar="SIZE", help="of the matrices, 8192 for a large GPU")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--gradient-checkpointing", action="store_true")
-    parser.add_argument("--repeats", type=int, default=7, help="of the comparison, at least 5")
+    parser.add_argument("--repeats", type=int, default=7, help="steps, or of a comparison, at least 5")
     args = parser.parse_args()
     options = {"gradient_checkpointing": True} if args.gradient_checkpointing else {}
-    chosen = args.preset, args.batch, args.sample_rate, args.system
+    chosen = args.preset, args.batch, args.sample_rate, args.system, args.precision
     if args.serve:
         return serve(Steps(*chosen))
     if args.profile:
@@ -176,11 +204,20 @@ def main() -> None:
             f"({ratios.min():.2f} to {ratios.max():.2f} of {len(ratios)})"
         )
         return
-    parameters, step, first = measure_step(args.preset, args.batch, args.sample_rate, system=args.system, **options)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{parameters:,} parameters, batch {args.batch}")
-    print(f"first step {first:.1f} s, then {step:.2f} s a step ({args.batch / step:.1f} segments/s)")
-    print(f"peak memory {peak:.1f} GiB")
+    model, step, first = measure_step(args.preset, args.batch, args.sample_rate, args.repeats, *chosen[3:], **options)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{model.count_params():,} parameters, batch {args.batch}")
+    digits = 2 if step > 0.1 else 4
+    print(f"first step {first:.1f} s, then {step:.{digits}f} s a step ({args.batch / step:.1f} segments/s)")
+    print(f"peak memory {memory:.1f} GiB")
+    if args.peak:
+        from tests.benchmarks.backbones import multiplications
+
+        work, most = 2 * 3 * args.batch * multiplications(model), peak(args.precision, args.peak)
+        print(
+            f"{work / 1e12:.3f} TFLOP a step, {work / step / 1e12:.2f} TFLOP/s, {100 * work / step / most:.1f} % "
+            f"of the {most / 1e12:.2f} TFLOP/s of products of {args.peak:,} x {args.peak:,} in {args.precision}"
+        )
 
 
 if __name__ == "__main__":
