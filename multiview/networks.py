@@ -55,10 +55,23 @@ class BlendedModel(keras.Model):
 
         `y` holds int labels [batch], or shares of the classes, float32 [batch, classes].
         """
-        soft = len(y.shape) == 2 and y.shape[1] != 1
-        entropy = keras.losses.categorical_crossentropy if soft else keras.losses.sparse_categorical_crossentropy
-        losses = [ops.mean(entropy(y, y_pred[branch])) for branch in self.branches]
+        losses = [ops.mean(cross_entropy(y, y_pred[branch])) for branch in self.branches]
         return ops.sum(self.branch_weights * ops.stack(losses))
+
+
+def cross_entropy(y: Any, p: Any) -> Any:
+    """Cross-entropy of Eq. (1), [batch], of probabilities [batch, classes] that a softmax gave.
+
+    Keras's, which on TensorFlow goes back to what went into the softmax. Elsewhere it stops at a probability of 1e-7,
+    and so does its gradient: a network that is sure and wrong would never learn better. There it stops where float32
+    does.
+    """
+    soft = len(y.shape) == 2 and y.shape[1] != 1
+    if keras.backend.backend() == "tensorflow":
+        entropy = keras.losses.categorical_crossentropy if soft else keras.losses.sparse_categorical_crossentropy
+        return entropy(y, p)
+    shares = y if soft else ops.one_hot(ops.reshape(y, (-1,)), p.shape[-1])
+    return -ops.sum(ops.cast(shares, p.dtype) * ops.log(ops.maximum(p, np.finfo("float32").tiny)), axis=-1)
 
 
 def _classifier(x: Any, branch: str, units: int, classes: int) -> Any:

@@ -121,6 +121,23 @@ def test_loss_of_soft_labels(rng: np.random.Generator) -> None:
     assert float(model.compute_loss(x, one, p)) == pytest.approx(float(model.compute_loss(x, y, p)), rel=1e-5)
 
 
+@pytest.mark.backend
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_network_that_is_sure_and_wrong_learns(soft: bool) -> None:
+    """A compiled step moves the last biases by rate times (softmax - labels) / batch, the true class e^-60 likely."""
+    inputs = keras.Input((3,), name="x")
+    dense = layers.Dense(4, activation="softmax")
+    model = BlendedModel({"x": inputs}, {"a": dense(inputs)})
+    model.compile(optimizer=keras.optimizers.SGD(0.5))
+    bias = np.array([60, 0, 30, -5], "float32")
+    dense.set_weights([np.zeros((3, 4), "float32"), bias])
+    y = np.array([1, 2, 3, 1])
+    model.train_on_batch({"x": np.ones((4, 3), "float32")}, np.eye(4, dtype="float32")[y] if soft else y)
+    p = np.exp(bias - bias.max()) / np.exp(bias - bias.max()).sum()
+    expected = bias - 0.5 * (p - np.eye(4)[y].mean(axis=0))
+    np.testing.assert_allclose(dense.get_weights()[1], expected, rtol=1e-6)
+
+
 def test_replay_restores_the_rule(rng: np.random.Generator) -> None:
     def losses(values: np.ndarray) -> Losses:
         train, validation = (dict(zip(AB, pair, strict=True)) for pair in (values[:2], values[2:]))

@@ -226,6 +226,18 @@ def test_exploding_training_stops_and_keeps_the_state_before(
         assert len(json.loads(str(state["record"]))["rows"]) == 2
 
 
+def test_a_run_that_failed_and_was_finished_names_no_reason(tiny_store: Store, tiny_settings, tmp_path: Path) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    settings, run = tiny_settings("mel", epochs=2), Run(tmp_path / "run")
+    with pytest.raises(RuntimeError):
+        train(tiny_store, settings, run.path, [keras.callbacks.LambdaCallback(on_epoch_end=fail)])
+    assert run.read()["status"] == "failed" and run.read()["reason"] == "out of memory"
+    train(tiny_store, settings, run.path)
+    assert run.read()["status"] == "trained" and "reason" not in run.read()
+
+
 def test_spikes_and_single_branches_are_no_explosion(tiny_recorder) -> None:
     _, recorder, record = tiny_recorder("multiview")
     for losses in (*[[9] * 5] * 9, [1] * 5, *[[9] * 4 + [1]] * 10, *[[9] * 5] * 9):

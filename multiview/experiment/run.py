@@ -234,8 +234,10 @@ class Run:
             return 0.0, 0.0
 
     def update(self, **changes) -> None:
-        """Change entries of `run.json`; the time and the peak memory so far are added."""
+        """Change entries of `run.json`; the time and the peak memory so far are added, a reason to fail ends with that."""
         record = self.read()
+        if changes.get("status", "failed") != "failed":
+            record.pop("reason", None)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
         peak = max(round(peak), record.get("peak_memory_mib", 0))
         write_json(self.record, {**record, **changes, "updated": _now(), "peak_memory_mib": peak})
