@@ -234,7 +234,7 @@ class Run:
             return 0.0, 0.0
 
     def update(self, **changes) -> None:
-        """Change entries of `run.json`; the time and the peak memory so far are added, a reason to fail ends with that."""
+        """Change entries of `run.json`; the time and the peak memory so far are added, an old failure's reason goes."""
         record = self.read()
         if changes.get("status", "failed") != "failed":
             record.pop("reason", None)
