@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import keras
+import numpy as np
 import pytest
 
 from data_prep import prepare
@@ -204,6 +206,19 @@ def test_whoever_says_so(number: int, words: tuple[str, str], capsys: pytest.Cap
         assert errors.exit_status("multiview", fail) == 1
         line = capsys.readouterr().err
         assert words[0] in line and found in line and line.endswith(f"{words[1].format(AGAIN=AGAIN)}\n"), line
+
+
+@pytest.mark.backend
+def test_too_little_memory_is_one_line(capsys: pytest.CaptureFixture) -> None:
+    """NumPy's, and that of the backend at hand: 364 TiB."""
+    for compute, words in (
+        (lambda: np.ones((10**7, 10**7), "float32"), "Unable to allocate 364. TiB"),
+        (lambda: keras.ops.ones((10**7, 10**7)), "4" + 14 * "0" if keras.backend.backend() == "jax" else "10000000,1"),
+    ):
+        assert errors.exit_status("multiview", compute) == 1
+        line = capsys.readouterr().err
+        assert line.startswith("multiview: error: expected memory for what is computed, found ") and words in line
+        assert "--gradient-checkpointing" in line and line.endswith(f"{AGAIN}\n") and line.count("\n") == 1, line
 
 
 def test_temporary_files(disk: Disk, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

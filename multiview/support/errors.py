@@ -9,8 +9,14 @@ import re
 import sys
 from collections.abc import Callable
 
-# What disks say; what was expected of them, and what to do.
-_DISKS = {
+# What says that there is too little memory: NumPy, TensorFlow, JAX.
+_NO_MEMORY = ("Unable to allocate", "OOM when allocating", "RESOURCE_EXHAUSTED")
+_MEMORY = (
+    "memory for what is computed",
+    "run less beside it or, as another run, with a smaller --batch-size or with --gradient-checkpointing,",
+)
+# What disks, and memory, say; what was expected of them, and what to do.
+_SHORTAGES = {
     os.strerror(errno.ENOSPC): (
         "room on the disk",
         "free some disk space, or delete some files where df -i shows no inodes left,",
@@ -22,6 +28,7 @@ _DISKS = {
     ),
     os.strerror(errno.EROFS): ("a disk to write to", "make it writable, or name another place,"),
     "No usable temporary directory": ("room for temporary files", "free some, or name a folder with room in TMPDIR,"),
+    **dict.fromkeys(_NO_MEMORY, _MEMORY),
 }
 
 
@@ -82,8 +89,10 @@ def _line(error: Exception) -> str | None:
     numbers = [getattr(error, "errno", None), *map(int, re.findall(r"errno = (\d+)", str(error)))]
     found = " ".join(re.sub(r"\{\{.*?\}\}|\[Op:\w+\]", "", str(error)).split())
     said = " ".join([found, *(os.strerror(number) for number in numbers if number)])
-    for words, (expected, advice) in _DISKS.items():
+    for words, (expected, advice) in _SHORTAGES.items():
         if words in said:
+            if expected == _MEMORY[0]:
+                found = found[found.index(words) :][:200]  # TensorFlow says before which lines of code led there
             return f"expected {expected}, found {found}; {advice} and repeat the command, nothing finished is lost"
     return found if isinstance(error, OSError) else None
 
