@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import pandas as pd
 import pytest
 import soundfile
 
+from multiview.networks import build_network
+from multiview.settings import PRESETS
 from tests.benchmarks import curves, many, weights
+from tests.benchmarks.backbones import multiplications
 from tests.benchmarks.prepare import stages
-from tests.benchmarks.step import Steps, StepsOf, compare, measure_step, profile
+from tests.benchmarks.step import Steps, StepsOf, compare, main, measure_step, profile
 from tests.benchmarks.views import measure_segments, measure_views
 from tests.helpers.paper import BRANCHES, SYSTEMS
 
@@ -78,6 +82,28 @@ def test_a_step_is_compared_with_that_of_another_checkout() -> None:
     assert 0.1 < np.median(ours[1:] / theirs[1:]) < 10
     with pytest.raises(SystemExit, match="expected --against plain or the working tree of a commit"):
         StepsOf(here / "docs", [])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_step_is_set_against_products_of_its_precision(
+    precision: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The share is that of the figures beside it, and the multiplications are three times those of a forward pass."""
+    line = (
+        f"step --preset demo --batch 4 --sample-rate 22050 --system mel --repeats 1 --peak 256 --precision {precision}"
+    )
+    monkeypatch.setattr("sys.argv", line.split())
+    policy = keras.config.dtype_policy()
+    try:
+        main()
+    finally:
+        keras.config.set_dtype_policy(policy)
+    *_, memory, said = capsys.readouterr().out.splitlines()
+    work, speed, share, most = map(float, re.findall(r"([\d.e+-]+) (?:TFLOP|%)", said))
+    assert memory.startswith("peak memory") and said.endswith(f" of products of 256 x 256 in {precision}")
+    network = build_network("mel", 50, 22050, PRESETS["demo"].width)
+    assert work == pytest.approx(6 * 4 * multiplications(network) / 1e12, rel=0.005)
+    assert 0 < speed < 1 and share == pytest.approx(100 * speed / most, rel=0.02)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's profiler")

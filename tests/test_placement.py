@@ -12,13 +12,14 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
-from multiview.devices import Shares
+from multiview.devices import Shares, gpu_models
 from multiview.experiment import recorder
 from multiview.experiment import team as places
 from multiview.experiment.placement import Placement
@@ -328,6 +329,20 @@ def test_a_placement_of_tf_config_equals_that_of_the_options(index: Any) -> None
 
 
 @pytest.mark.backend
+@pytest.mark.backend
+def test_gpus_are_named_by_their_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    if keras.backend.backend() == "jax":
+        gpu, cpu = (
+            SimpleNamespace(platform=kind, device_kind=name) for kind, name in (("gpu", "NVIDIA H200"), ("cpu", "cpu"))
+        )
+        monkeypatch.setattr("jax.devices", lambda: [cpu, gpu, gpu])
+    else:
+        monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: {"GPU": ["a", "b"]}[kind])
+        details = {"a": {"device_name": "NVIDIA H200"}, "b": {"device_name": "NVIDIA H200"}}
+        monkeypatch.setattr("tensorflow.config.experimental.get_device_details", details.get)
+    assert gpu_models() == ["NVIDIA H200"] * 2
+
+
 def test_networks_that_cannot_be_shared() -> None:
     if keras.backend.backend() != "jax":
         with pytest.raises(InputError, match="expected KERAS_BACKEND=jax for one network on 2 devices, found tensorfl"):

@@ -215,8 +215,8 @@ def main() -> None:
 
         work, most = 2 * 3 * args.batch * multiplications(model), peak(args.precision, args.peak)
         print(
-            f"{work / 1e12:.3f} TFLOP a step, {work / step / 1e12:.2f} TFLOP/s, {100 * work / step / most:.1f} % "
-            f"of the {most / 1e12:.2f} TFLOP/s of products of {args.peak:,} x {args.peak:,} in {args.precision}"
+            f"{work / 1e12:.3g} TFLOP a step, {work / step / 1e12:.3g} TFLOP/s, {100 * work / step / most:.3g} % "
+            f"of the {most / 1e12:.3g} TFLOP/s of products of {args.peak:,} x {args.peak:,} in {args.precision}"
         )
 
 
