@@ -18,7 +18,7 @@ class InTraining(keras.Model):
     """A network in training mode for Keras's compiled prediction; the call of a model would not be compiled."""
 
     def __init__(self, network: BlendedModel) -> None:
-        super().__init__()
+        super().__init__(dtype="float32")  # inputs as the network takes them, not rounded before it
         self.network = network
 
     def call(self, inputs: Any) -> Any:

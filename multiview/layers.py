@@ -56,6 +56,35 @@ class AttentionPooling(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="multiview")
+class Classifier(layers.Dense):
+    """Keras's dense layer with a softmax.
+
+    Not the plain one: where a probability rounds to 0, so does all that the softmax hands back of a gradient, and a
+    network that is sure and wrong would never learn better. On TensorFlow the loss takes what went into the softmax.
+    Elsewhere none falls below `FLOOR`.
+    """
+
+    FLOOR = 1e-30  # whose inverse float32 holds, also with a scaled loss
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """[batch, dimensions] to probabilities [batch, units]."""
+        if keras.backend.backend() == "tensorflow":
+            return super().call(inputs, training=training)
+        return _floored_softmax(ops.matmul(inputs, self.kernel) + self.bias)
+
+
+@ops.custom_gradient
+def _floored_softmax(x: Any) -> tuple:
+    p = ops.maximum(ops.softmax(x), Classifier.FLOOR)
+
+    def gradient(*args: Any, upstream: Any = None) -> Any:
+        moved = p * (args[0] if upstream is None else upstream)
+        return moved - p * ops.sum(moved, axis=-1, keepdims=True)
+
+    return p, gradient
+
+
+@keras.saving.register_keras_serializable(package="multiview")
 class StopGradient(keras.layers.Layer):
     """What goes in comes out, and no gradient goes back."""
 
@@ -92,7 +121,7 @@ class Conv1D(layers.Conv1D):
     def call(self, inputs: Any) -> Any:
         """[batch, samples, channels] to [batch, steps, filters]."""
         if not on_cpu_of_tensorflow() or self.padding != "valid" or self.dilation_rate != (1,) or self.groups != 1:
-            return super().call(inputs)
+            return _stock(self, inputs)
         (stride,), (size, channels, filters) = self.strides, self.kernel.shape
         steps = (inputs.shape[1] - size) // stride + 1
         block = math.ceil(self.CHANNELS / (channels * stride))  # outputs
@@ -125,7 +154,7 @@ class Conv2D(layers.Conv2D):
         plain = self.padding != "same" or self.strides != (1, 1) or self.dilation_rate != (1, 1) or self.groups != 1
         (_, size, channels, filters), width = self.kernel.shape, inputs.shape[2]
         if not on_cpu_of_tensorflow() or plain or size < 3 or size % 2 == 0:
-            return super().call(inputs)
+            return _stock(self, inputs)
         if width > self.WIDTH:
             return _convolved(self, inputs, self.kernel, 1)
         # From each pixel of a row to each: the tap between them.
@@ -138,14 +167,27 @@ class Conv2D(layers.Conv2D):
 
 @ops.custom_gradient
 def _biased(x: Any, bias: Any) -> Any:
-    """The sum; `ops.add` would make it a biased convolution, whose gradient takes up to three times as long."""
+    """The sum; `ops.add` would make it a biased convolution, whose gradient takes up to three times as long.
 
-    def gradient(upstream: Any) -> tuple:
-        import tensorflow as tf
+    The gradient of the bias is a sum of so many numbers that it needs float32: in bfloat16 it stops at 512 ones.
+    """
 
-        return upstream, tf.raw_ops.BiasAddGrad(out_backprop=tf.reshape(upstream, [-1, bias.shape[0]]))
+    def gradient(*args: Any, upstream: Any = None) -> tuple:
+        upstream = args[0] if upstream is None else upstream
+        rows = ops.cast(ops.reshape(upstream, (-1, bias.shape[0])), "float32")
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            return upstream, ops.cast(tf.raw_ops.BiasAddGrad(out_backprop=rows), bias.dtype)
+        return upstream, ops.cast(ops.sum(rows, axis=0), bias.dtype)
 
     return x + bias, gradient
+
+
+def _stock(layer: Any, inputs: Any) -> Any:
+    """What Keras's convolution gives, with our gradient of the bias."""
+    x = layer.convolution_op(inputs, layer.kernel)
+    return layer.activation(_biased(x, ops.convert_to_tensor(layer.bias)) if layer.use_bias else x)
 
 
 def _convolved(layer: Any, x: Any, kernel: Any, outputs: int) -> Any:

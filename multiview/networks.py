@@ -13,7 +13,7 @@ from multiview import backbones
 from multiview.backbones import BACKBONES
 from multiview.crnn import DROPOUT
 from multiview.devices import divided, whole
-from multiview.layers import Dropout, StopGradient
+from multiview.layers import Classifier, Dropout, StopGradient
 from multiview.systems import find_system
 from multiview.views import geometry
 
@@ -63,8 +63,8 @@ def cross_entropy(y: Any, p: Any) -> Any:
     """Cross-entropy of Eq. (1), [batch], of probabilities [batch, classes] that a softmax gave.
 
     Keras's, which on TensorFlow goes back to what went into the softmax. Elsewhere it stops at a probability of 1e-7,
-    and so does its gradient: a network that is sure and wrong would never learn better. There it stops where float32
-    does.
+    and so does its gradient: a network that is sure and wrong would never learn better. There it stops where
+    float32 does, below what a `Classifier` gives.
     """
     soft = len(y.shape) == 2 and y.shape[1] != 1
     if keras.backend.backend() == "tensorflow":
@@ -79,7 +79,7 @@ def _classifier(x: Any, branch: str, units: int, classes: int) -> Any:
     for row in ("fc1", "fc2"):
         x = layers.Dense(units, activation="relu", name=f"{branch}_{row}")(x)
         x = Dropout(DROPOUT)(x)
-    return layers.Dense(classes, activation="softmax", dtype="float32", name=f"{branch}_fc3")(x)
+    return Classifier(classes, activation="softmax", dtype="float32", name=f"{branch}_fc3")(x)
 
 
 def build_network(

@@ -11,7 +11,8 @@ import pytest
 from keras import layers, ops
 
 from multiview import recurrence
-from multiview.layers import BatchNormalization, Conv1D, Conv2D, Dropout
+from multiview.layers import BatchNormalization, Classifier, Conv1D, Conv2D, Dropout
+from multiview.networks import cross_entropy
 from multiview.optimizer import Adam
 from multiview.recurrence import Recurrences
 
@@ -119,6 +120,47 @@ def test_convolution_of_a_narrow_image_is_keras_own(width: int, kernel: tuple, r
     x = rng.normal(size=(3, 11, width, 3)).astype("float32")
     for found, expected in zip(run(ours, [x]), run(stock, [x]), strict=True):
         assert_same(found, expected)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_gradient_of_a_bias_is_summed_in_float32(precision: str) -> None:
+    """Of 19,200 and 9,600 ones, which bfloat16 would sum to 512."""
+    policy = precision if precision == "float32" else f"mixed_{precision}"
+    for layer, shape, count in (
+        (Conv2D(3, (3, 3), padding="same", dtype=policy), (8, 75, 32, 2), 19200),
+        (Conv2D(3, (3, 3), padding="same", dtype=policy), (64, 75, 2, 2), 9600),  # narrow
+        (Conv1D(3, 4, 2, dtype=policy), (8, 2402, 1), 9600),
+    ):
+        x = np.zeros(shape, "float32")
+        layer.build(x.shape)
+        bias = [variable.path for variable in layer.trainable_variables].index(layer.bias.path)
+        values = [ops.convert_to_numpy(each) for each in layer.trainable_variables]
+
+        def total(*values: Any, layer: Any = layer, x: Any = x) -> Any:
+            found, _ = layer.stateless_call(values, [], x)
+            return ops.sum(ops.cast(found, "float32"))
+
+        np.testing.assert_allclose(derivatives(total, values)[bias], count, rtol=0.005)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("scale", [1.0, 2.0**20])
+def test_a_classifier_hands_back_the_gradient_of_a_sure_mistake(scale: float) -> None:
+    """Softmax minus label in each logit, whatever lies between them, also of a scaled loss."""
+    layer = Classifier(3, activation="softmax")
+    layer.build((None, 2))
+    kernel = np.zeros((2, 3), "float32")
+    for gap in (0, 10, 60, 90, 1000):
+        bias = np.array([gap, 0, 0], "float32")
+
+        def loss(kernel: Any, bias: Any) -> Any:
+            p, _ = layer.stateless_call([kernel, bias], [], np.ones((4, 2), "float32"))
+            return scale * ops.sum(cross_entropy(np.array([1, 1, 2, 1]), p))
+
+        p = np.exp(bias - gap) / np.exp(bias - gap).sum()
+        expected = 4 * p - np.array([0, 3, 1])
+        np.testing.assert_allclose(derivatives(loss, [kernel, bias])[1] / scale, expected, atol=1e-5)
 
 
 SEQUENCES = ((12, 7), (9, 7), (12, 5))  # steps and dimensions

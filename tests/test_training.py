@@ -238,6 +238,33 @@ def test_a_run_that_failed_and_was_finished_names_no_reason(tiny_store: Store, t
     assert run.read()["status"] == "trained" and "reason" not in run.read()
 
 
+def test_a_run_goes_on_with_the_backend_that_began_it(tiny_store: Store, tiny_settings, tmp_path: Path) -> None:
+    settings, run = tiny_settings("mel", epochs=2), Run(tmp_path / "run")
+    stop = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_store, settings, run.path, [stop])
+    now, checkpoint = run.read()["machine"], run.checkpoint.read_bytes()
+    run.update(machine={**now, "backend": "another"})
+    with pytest.raises(InputError, match="begun with the backend another, found .*set KERAS_BACKEND=another to go on"):
+        train(tiny_store, settings, run.path)
+    assert run.checkpoint.read_bytes() == checkpoint
+    run.update(machine=now)
+    assert len(rows(train(tiny_store, settings, run.path))) == 3
+
+
+def test_a_run_that_failed_before_its_first_evaluation_is_none(
+    tiny_store: Store, tiny_settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other settings may take its place, a smaller batch where memory was too little, say."""
+    run = Run(tmp_path / "run")
+    with monkeypatch.context() as patched:
+        patched.setattr("multiview.evaluation.Monitor.__call__", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(tiny_store, tiny_settings("mel", epochs=1), run.path)
+    assert run.read()["status"] == "failed" and run.history.exists()
+    assert train(tiny_store, tiny_settings("mel", epochs=1, batch_size=3), run.path).model.exists()
+
+
 def test_spikes_and_single_branches_are_no_explosion(tiny_recorder) -> None:
     _, recorder, record = tiny_recorder("multiview")
     for losses in (*[[9] * 5] * 9, [1] * 5, *[[9] * 4 + [1]] * 10, *[[9] * 5] * 9):

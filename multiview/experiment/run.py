@@ -315,19 +315,21 @@ class Run:
         Raises
         ------
         InputError
-            If the directory holds another run, with what differs.
+            If the directory holds another run, with what differs, or one that another backend has begun.
         """
         wanted = self._wanted(store, settings)
         self.failure.unlink(missing_ok=True)
-        if self.record.exists() and (self.history.exists() or self.read().get("status") != "failed"):
+        begun = self.checkpoint.exists() or self.model.exists()  # the first checkpoint is that of the first evaluation
+        if self.record.exists() and (begun or self.read().get("status") != "failed"):
             found = self.check(store, settings)
             finished = self.model.exists()
             if finished:
                 self.checkpoint.unlink(missing_ok=True)
-            if not finished:
+                if found["store"] != wanted["store"]:  # moved
+                    self.update(store=wanted["store"])
+            else:
+                self._same_backend(found)
                 self.update(store=wanted["store"], status="running")
-            elif found["store"] != wanted["store"]:  # moved
-                self.update(store=wanted["store"])
             return finished
         write_json(
             self.record,
@@ -341,6 +343,17 @@ class Run:
             },
         )
         return False
+
+    def _same_backend(self, found: dict) -> None:
+        """Whether what was begun can go on: random numbers, and their states, are those of a backend."""
+        import keras
+
+        now = keras.backend.backend()
+        if (before := found.get("machine", {}).get("backend", now)) != now:
+            raise InputError(
+                f"{self.path} was begun with the backend {before}, found {now}; set KERAS_BACKEND={before} to go on, "
+                "or name another directory"
+            )
 
     def store(self) -> Store:
         """The store the run was trained on.
