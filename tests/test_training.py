@@ -239,6 +239,7 @@ def test_a_run_that_failed_and_was_finished_names_no_reason(tiny_store: Store, t
 
 
 def test_a_run_goes_on_with_the_backend_that_began_it(tiny_store: Store, tiny_settings, tmp_path: Path) -> None:
+    """And on another machine, which its record names, too."""
     settings, run = tiny_settings("mel", epochs=2), Run(tmp_path / "run")
     stop = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
@@ -248,8 +249,10 @@ def test_a_run_goes_on_with_the_backend_that_began_it(tiny_store: Store, tiny_se
     with pytest.raises(InputError, match="begun with the backend another, found .*set KERAS_BACKEND=another to go on"):
         train(tiny_store, settings, run.path)
     assert run.checkpoint.read_bytes() == checkpoint
-    run.update(machine=now)
+    run.update(machine={**now, "processor": "elsewhere"})
     assert len(rows(train(tiny_store, settings, run.path))) == 3
+    record = run.read()
+    assert record["machine"]["processor"] == "elsewhere" and [each["machine"] for each in record["continued"]] == [now]
 
 
 def test_a_run_that_failed_before_its_first_evaluation_is_none(

@@ -20,7 +20,7 @@ from multiview.calibration import Calibration
 from multiview.evaluation import check_weights
 from multiview.experiment.checkpoint import Checkpoint
 from multiview.experiment.predictions import Predictions
-from multiview.experiment.schema import FAILURE, METRICS, RUN
+from multiview.experiment.schema import CONTINUED, FAILURE, METRICS, RUN
 from multiview.history import read_history
 from multiview.settings import Settings, complete, from_record
 from multiview.store import About, Store
@@ -90,6 +90,18 @@ def _machine(shared_by: Sequence[Any]) -> dict:
         "backend": keras.backend.backend(),
         **({"shared_by": [f"worker {one.process_index} {one}" for one in shared_by]} if shared_by else {}),
     }
+
+
+def _here(devices: Sequence[Any]) -> dict:
+    """What runs here: code, packages, machine."""
+    return {"commit": commit(), "software": versions(), "machine": _machine(devices)}
+
+
+def _continued(record: dict, devices: Sequence[Any]) -> dict:
+    """Entry of `run.json` for a training that something else takes up than what was at it before."""
+    before, here = record.get(CONTINUED, []), _here(devices)
+    last = [record, *before][-1]
+    return {} if here.items() <= last.items() else {CONTINUED: [*before, {"started": _now(), **here}]}
 
 
 class Trial(NamedTuple):
@@ -329,19 +341,9 @@ class Run:
                     self.update(store=wanted["store"])
             else:
                 self._same_backend(found)
-                self.update(store=wanted["store"], status="running")
+                self.update(store=wanted["store"], status="running", **_continued(found, devices))
             return finished
-        write_json(
-            self.record,
-            {
-                **wanted,
-                "status": "running",
-                "started": _now(),
-                "commit": commit(),
-                "software": versions(),
-                "machine": _machine(devices),
-            },
-        )
+        write_json(self.record, {**wanted, "status": "running", "started": _now(), **_here(devices)})
         return False
 
     def _same_backend(self, found: dict) -> None:

@@ -11,6 +11,7 @@ from multiview.views import SAMPLE_RATES
 
 HEARD = "heard"  # entry of `run.json`: the clips of the training, where the store cannot tell
 STARTED_FROM = "started_from"  # entry: what `--init` named, as its own `run.json` says it
+CONTINUED = "continued"  # entry: what took the training up where it was not what began it
 STOPPED = "stopped"  # entry: the evaluation at which a callback ended the training
 
 FRACTION = number(0, 1)
@@ -34,6 +35,17 @@ _INHERITED = {
     HEARD: maybe(listed(word)),
     STARTED_FROM: maybe(_started_from),
 }
+_MACHINE = fields(
+    {},
+    {
+        "processor": word,
+        "cores": maybe(whole()),
+        "devices": listed(word),
+        "gpus": listed(word),
+        "backend": word,
+        "shared_by": listed(word),
+    },
+)
 TESTED = fields({"fold": whole(), "this": flag, "clips": whole(1), "accuracy": FRACTION})
 RUN = fields(
     _LINK,
@@ -45,16 +57,9 @@ RUN = fields(
         "started": word,
         "updated": word,
         "software": mapping(word),
-        "machine": fields(
-            {},
-            {
-                "processor": word,
-                "cores": maybe(whole()),
-                "devices": listed(word),
-                "gpus": listed(word),
-                "backend": word,
-                "shared_by": listed(word),
-            },
+        "machine": _MACHINE,
+        CONTINUED: listed(
+            fields({}, {"started": word, "commit": maybe(word), "software": mapping(word), "machine": _MACHINE})
         ),
         "parameters": whole(),
         "clips": fields({"train": whole(), "validation": whole()}, {"monitor": whole(), "test": whole()}),
