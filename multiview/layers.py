@@ -169,12 +169,13 @@ class Conv2D(layers.Conv2D):
 def _biased(x: Any, bias: Any) -> Any:
     """The sum; `ops.add` would make it a biased convolution, whose gradient takes up to three times as long.
 
-    The gradient of the bias is a sum of so many numbers that it needs float32: in bfloat16 it stops at 512 ones.
+    The gradient of the bias is a sum of many numbers and needs float32 at least: in bfloat16 it stops at 512 ones.
     """
 
     def gradient(*args: Any, upstream: Any = None) -> tuple:
         upstream = args[0] if upstream is None else upstream
-        rows = ops.cast(ops.reshape(upstream, (-1, bias.shape[0])), "float32")
+        rows = ops.reshape(upstream, (-1, bias.shape[0]))
+        rows = ops.cast(rows, keras.backend.result_type(rows.dtype, "float32"))
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
