@@ -138,7 +138,9 @@ def test_gradient_of_a_bias_is_summed_in_float32(precision: str) -> None:
         values = [ops.convert_to_numpy(each) for each in layer.trainable_variables]
 
         def total(*values: Any, layer: Any = layer, x: Any = x) -> Any:
-            found, _ = layer.stateless_call(values, [], x)
+            with keras.StatelessScope(state_mapping=list(zip(layer.trainable_variables, values, strict=True))):
+                found = layer(x)
+            assert keras.backend.standardize_dtype(found.dtype) == precision
             return ops.sum(ops.cast(found, "float32"))
 
         np.testing.assert_allclose(derivatives(total, values)[bias], count, rtol=0.005)
