@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 import shutil
 from pathlib import Path
@@ -14,6 +16,7 @@ import soundfile
 
 from multiview.networks import build_network
 from multiview.settings import PRESETS
+from tests import benchmarks
 from tests.benchmarks import curves, many, weights
 from tests.benchmarks.backbones import multiplications
 from tests.benchmarks.prepare import stages
@@ -26,6 +29,11 @@ from tests.helpers.paper import BRANCHES, SYSTEMS
 def noise() -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     return [rng.uniform(-0.5, 0.5, 5 * 44100).astype(np.float32) for _ in range(6)]
+
+
+@pytest.mark.parametrize("name", [each.name for each in pkgutil.iter_modules(benchmarks.__path__)])
+def test_benchmarks_find_what_they_take_from_the_project(name: str) -> None:
+    assert importlib.import_module(f"tests.benchmarks.{name}").__doc__
 
 
 @pytest.mark.long

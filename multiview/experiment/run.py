@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
-import platform
 import reprlib
 import resource
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +16,8 @@ from multiview.calibration import Calibration
 from multiview.evaluation import check_weights
 from multiview.experiment.checkpoint import Checkpoint
 from multiview.experiment.predictions import Predictions
-from multiview.experiment.schema import CONTINUED, FAILURE, METRICS, RUN
+from multiview.experiment.provenance import continued, here, now
+from multiview.experiment.schema import FAILURE, METRICS, RUN
 from multiview.history import read_history
 from multiview.settings import Settings, complete, from_record
 from multiview.store import About, Store
@@ -38,70 +35,6 @@ if TYPE_CHECKING:
 
 STATES = ("done", "running", "interrupted", "failed", "to do")
 ABLATIONS = "ablations"  # folder of multi-view runs that differ from the preset's in one setting
-PACKAGES = ("tensorflow", "jax", "keras", "numpy", "h5py", "librosa", "spafe")
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-
-
-def versions() -> dict[str, str]:
-    """Those of Python and the packages that numbers depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
-
-
-def commit() -> str | None:
-    """Commit of the code, with a + if it was changed since; None outside a checkout."""
-    git = ("git", "-C", str(Path(__file__).parent))
-    try:
-        # Installed elsewhere, the code may lie in a checkout that is not its own.
-        _, commit, changed = (
-            subprocess.run([*git, *call], capture_output=True, text=True, check=True).stdout.strip()
-            for call in (
-                ("ls-files", "--error-unmatch", Path(__file__).name),
-                ("rev-parse", "HEAD"),
-                ("status", "--porcelain", "--untracked-files=no", "../..", ":!../../results"),
-            )
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+" if changed else "")
-
-
-def _machine(shared_by: Sequence[Any]) -> dict:
-    """The computer, and the devices that share the network where several do."""
-    import keras
-
-    from multiview.devices import gpu_models
-
-    processor = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), processor)
-    return {
-        "processor": processor,
-        "cores": os.cpu_count(),
-        "devices": [str(device) for device in keras.distribution.list_devices()],
-        **({"gpus": models} if (models := gpu_models()) else {}),
-        "backend": keras.backend.backend(),
-        **({"shared_by": [f"worker {one.process_index} {one}" for one in shared_by]} if shared_by else {}),
-    }
-
-
-def _here(devices: Sequence[Any]) -> dict:
-    """What runs here: code, packages, machine."""
-    return {"commit": commit(), "software": versions(), "machine": _machine(devices)}
-
-
-def _continued(record: dict, devices: Sequence[Any]) -> dict:
-    """Entry of `run.json` for a training that something else takes up than what was at it before."""
-    before, here = record.get(CONTINUED, []), _here(devices)
-    last = [record, *before][-1]
-    return {} if here.items() <= last.items() else {CONTINUED: [*before, {"started": _now(), **here}]}
 
 
 class Trial(NamedTuple):
@@ -252,7 +185,7 @@ class Run:
             record.pop("reason", None)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
         peak = max(round(peak), record.get("peak_memory_mib", 0))
-        write_json(self.record, {**record, **changes, "updated": _now(), "peak_memory_mib": peak})
+        write_json(self.record, {**record, **changes, "updated": now(), "peak_memory_mib": peak})
 
     def _wanted(self, store: Store, settings: Settings) -> dict:
         """What `run.json` says of a run of `settings` on `store`."""
@@ -293,7 +226,7 @@ class Run:
 
     def failed(self, reason: str) -> None:
         """Leave word that the command which should have made the run has failed, be it before it began."""
-        write_json(self.failure, {"reason": reason, "time": _now()})
+        write_json(self.failure, {"reason": reason, "time": now()})
 
     def why_failed(self) -> str | None:
         """The reason; None for a run that is done, under way or interrupted."""
@@ -341,20 +274,20 @@ class Run:
                     self.update(store=wanted["store"])
             else:
                 self._same_backend(found)
-                self.update(store=wanted["store"], status="running", **_continued(found, devices))
+                self.update(store=wanted["store"], status="running", **continued(found, devices))
             return finished
-        write_json(self.record, {**wanted, "status": "running", "started": _now(), **_here(devices)})
+        write_json(self.record, {**wanted, "status": "running", "started": now(), **here(devices)})
         return False
 
     def _same_backend(self, found: dict) -> None:
         """Whether what was begun can go on: random numbers, and their states, are those of a backend."""
         import keras
 
-        now = keras.backend.backend()
-        if (before := found.get("machine", {}).get("backend", now)) != now:
+        backend = keras.backend.backend()
+        if (before := found.get("machine", {}).get("backend", backend)) != backend:
             raise InputError(
-                f"{self.path} was begun with the backend {before}, found {now}; set KERAS_BACKEND={before} to go on, "
-                "or name another directory"
+                f"{self.path} was begun with the backend {before}, found {backend}; set KERAS_BACKEND={before} to go "
+                "on, or name another directory"
             )
 
     def store(self) -> Store:

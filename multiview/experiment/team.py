@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from multiview.devices import Shares
 from multiview.experiment.placement import Placement, host_and_port
-from multiview.experiment.run import Run, commit, versions
+from multiview.experiment.provenance import commit, versions
+from multiview.experiment.run import Run
 from multiview.settings import ORIGINS, Settings
 from multiview.store import Store
 from multiview.support.errors import InputError

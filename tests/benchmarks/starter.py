@@ -15,7 +15,8 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from multiview.experiment.run import HEARD, Run
+from multiview.experiment.run import Run
+from multiview.experiment.schema import HEARD
 from multiview.export.model_card import model_card, tested_folds
 
 MOST_BYTES = 12 * 2**20  # of all files
