@@ -9,7 +9,15 @@ from typing import Any
 from keras import layers
 
 from multiview.checkpointing import Checkpointed
-from multiview.layers import AttentionPooling, BatchNormalization, Conv1D, Conv2D, Dropout
+from multiview.layers import (
+    AttentionPooling,
+    BatchNormalization,
+    Conv1D,
+    Conv2D,
+    Dropout,
+    SeparableConv1D,
+    SeparableConv2D,
+)
 from multiview.recurrence import Recurrences
 from multiview.views import VIEWS
 
@@ -69,7 +77,7 @@ def _block(x: Any, row: Conv, view: str, filters: int, checkpointing: bool, sepa
     pooling = layers.MaxPooling1D if waveform else layers.MaxPooling2D
     conv = Conv1D if waveform else Conv2D
     if separable and x.shape[-1] > 1:
-        conv = layers.SeparableConv1D if waveform else layers.SeparableConv2D
+        conv = SeparableConv1D if waveform else SeparableConv2D
     norm, pool, block = (f"{view}_{row.name.replace('conv', part)}" for part in ("norm", "pool", "block"))
     inner = [conv(filters, row.kernel, row.stride, row.padding, activation="relu", name=f"{view}_{row.name}")]
     inner.append(BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=norm))

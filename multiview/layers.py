@@ -165,6 +165,26 @@ class Conv2D(layers.Conv2D):
         return ops.reshape(_convolved(self, x, kernel, width), (-1, inputs.shape[1], width, filters))
 
 
+class _Separable:
+    """Keras's depthwise separable convolution, with our gradient of the bias."""
+
+    def call(self, inputs: Any) -> Any:
+        """As Keras's."""
+        how = {"strides": self.strides, "padding": self.padding, "dilation_rate": self.dilation_rate}
+        x = ops.separable_conv(inputs, self.depthwise_kernel, self.pointwise_kernel, data_format="channels_last", **how)
+        return _activated(self, x, 1)
+
+
+@keras.saving.register_keras_serializable(package="multiview")
+class SeparableConv1D(_Separable, layers.SeparableConv1D):
+    """Of a sequence, [batch, samples, channels] to [batch, steps, filters]."""
+
+
+@keras.saving.register_keras_serializable(package="multiview")
+class SeparableConv2D(_Separable, layers.SeparableConv2D):
+    """Of an image, [batch, steps, width, channels] to [batch, steps, width, filters]."""
+
+
 @ops.custom_gradient
 def _biased(x: Any, bias: Any) -> Any:
     """The sum; `ops.add` would make it a biased convolution, whose gradient takes up to three times as long.
@@ -187,13 +207,16 @@ def _biased(x: Any, bias: Any) -> Any:
 
 def _stock(layer: Any, inputs: Any) -> Any:
     """What Keras's convolution gives, with our gradient of the bias."""
-    x = layer.convolution_op(inputs, layer.kernel)
-    return layer.activation(_biased(x, ops.convert_to_tensor(layer.bias)) if layer.use_bias else x)
+    return _activated(layer, layer.convolution_op(inputs, layer.kernel), 1)
 
 
 def _convolved(layer: Any, x: Any, kernel: Any, outputs: int) -> Any:
     """`x` with a kernel for several outputs of `layer`, its bias and its activation."""
-    x = ops.conv(x, kernel, strides=1, padding=layer.padding)
+    return _activated(layer, ops.conv(x, kernel, strides=1, padding=layer.padding), outputs)
+
+
+def _activated(layer: Any, x: Any, outputs: int) -> Any:
+    """`x` with the bias of `layer`, for several outputs of it, and its activation."""
     if layer.use_bias:
         x = _biased(x, ops.tile(ops.convert_to_tensor(layer.bias), (outputs,)))
     return layer.activation(x)

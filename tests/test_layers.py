@@ -11,7 +11,15 @@ import pytest
 from keras import layers, ops
 
 from multiview import recurrence
-from multiview.layers import BatchNormalization, Classifier, Conv1D, Conv2D, Dropout
+from multiview.layers import (
+    BatchNormalization,
+    Classifier,
+    Conv1D,
+    Conv2D,
+    Dropout,
+    SeparableConv1D,
+    SeparableConv2D,
+)
 from multiview.networks import cross_entropy
 from multiview.optimizer import Adam
 from multiview.recurrence import Recurrences
@@ -123,6 +131,20 @@ def test_convolution_of_a_narrow_image_is_keras_own(width: int, kernel: tuple, r
 
 
 @pytest.mark.backend
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_separable_convolutions_are_keras_own(padding: str, rng: np.random.Generator) -> None:
+    for kinds, shape, kernel, stride in (
+        ((SeparableConv1D, layers.SeparableConv1D), (40, 3), 4, 2),
+        ((SeparableConv2D, layers.SeparableConv2D), (11, 8, 3), (5, 3), 1),
+    ):
+        ours, stock = (kind(4, kernel, stride, padding=padding, activation="relu") for kind in kinds)
+        twins(ours, stock, (None, *shape), rng)
+        x = rng.normal(size=(3, *shape)).astype("float32")
+        for found, expected in zip(run(ours, [x]), run(stock, [x]), strict=True):
+            assert_same(found, expected)
+
+
+@pytest.mark.backend
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_gradient_of_a_bias_is_summed_in_float32(precision: str) -> None:
     """Of 19,200 and 9,600 ones, which bfloat16 would sum to 512."""
@@ -131,6 +153,8 @@ def test_gradient_of_a_bias_is_summed_in_float32(precision: str) -> None:
         (Conv2D(3, (3, 3), padding="same", dtype=policy), (8, 75, 32, 2), 19200),
         (Conv2D(3, (3, 3), padding="same", dtype=policy), (64, 75, 2, 2), 9600),  # narrow
         (Conv1D(3, 4, 2, dtype=policy), (8, 2402, 1), 9600),
+        (SeparableConv2D(3, (3, 3), padding="same", dtype=policy), (8, 75, 32, 2), 19200),
+        (SeparableConv1D(3, 4, 2, dtype=policy), (8, 2402, 2), 9600),
     ):
         x = np.zeros(shape, "float32")
         layer.build(x.shape)

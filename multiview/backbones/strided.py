@@ -8,7 +8,7 @@ from typing import Any
 from keras import layers
 
 from multiview.crnn import BATCH_NORM_MOMENTUM
-from multiview.layers import BatchNormalization
+from multiview.layers import BatchNormalization, Conv1D
 
 # Filters, kernel and stride at 44.1 kHz. Strides in place of pooling, and a first kernel of 1.5 ms, as in networks
 # that learn from waveforms (EnvNet-v2: Tokozume et al., ICLR 2018); the last step covers about 50 ms.
@@ -23,7 +23,7 @@ def strided(x: Any, view: str, sample_rate: int, wide: Callable[[int], int]) -> 
     for number, (filters, kernel, stride) in enumerate(ROWS, start=1):
         if number == 1:
             stride = stride * sample_rate // 44100
-        x = layers.Conv1D(wide(filters), kernel, stride, activation="relu", name=f"{view}_strided{number}")(x)
+        x = Conv1D(wide(filters), kernel, stride, activation="relu", name=f"{view}_strided{number}")(x)
         x = BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{view}_strided_norm{number}")(x)
     both = [
         layers.GlobalAveragePooling1D(name=f"{view}_mean")(x),
