@@ -22,7 +22,7 @@ from multiview.systems import JOINT
 
 
 def replayed(results: Results, window: int) -> pd.DataFrame:
-    """Accuracy of the self-ensemble in %, a row a rule, and of each branch; a column a trial, and the mean."""
+    """Accuracy of the self-ensemble in %, a row a rule, and of each branch; a column a trial, and the mean over folds of that over seeds."""
     found: dict[str, dict[str, float]] = {}
     for trial, run in results.runs[JOINT].items():
         kept = run.read()["kept"]["evaluation"]
@@ -39,7 +39,8 @@ def replayed(results: Results, window: int) -> pd.DataFrame:
             own = accuracy(predictions.probabilities[branch], predictions.labels)
             found.setdefault(branch, {})[str(trial)] = 100 * own
     table = pd.DataFrame(found).T
-    return table.assign(mean=table.mean(axis=1))
+    folds = [trial.fold for trial in results.runs[JOINT]]
+    return table.assign(mean=table.T.groupby(folds).mean().mean())
 
 
 def main() -> None:
