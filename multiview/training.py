@@ -21,7 +21,8 @@ from multiview.store import Store
 from multiview.transfer import freeze
 from multiview.views import VIEWS
 
-DEVIATION_FLOOR = 0.1  # dB; a bin that never changes in training must not blow up in use
+DEVIATION_FLOOR = 0.1  # of a bin that never changes in training, so that nothing is divided by 0
+SILENT = 0.25  # of the largest deviation of a view in dB; a bin of less is silent in training
 
 
 class LearningRates(keras.optimizers.schedules.LearningRateSchedule):
@@ -49,7 +50,11 @@ def learning_rate_schedule(settings: Settings, steps_per_epoch: int) -> Learning
 
 
 def bin_statistics(store: Store, clips: np.ndarray, view: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each frequency bin of a view over `clips`; dB, float64 [64]."""
+    """Mean and standard deviation of each frequency bin of a view over `clips`; dB, float64 [64].
+
+    The deviation of a bin that is silent in training, such as one above the band of recordings at a lower rate, counts
+    as the largest of the view. By its own, a mask, or a sound in use that has that band, would be hundreds of them.
+    """
     bands = VIEWS[view].bands or 1
     total, square, frames = np.zeros(bands), np.zeros(bands), 0
     for clip in clips:
@@ -57,6 +62,8 @@ def bin_statistics(store: Store, clips: np.ndarray, view: str) -> tuple[np.ndarr
         total, square, frames = total + values.sum(0), square + (values**2).sum(0), frames + len(values)
     mean = total / frames
     deviation = np.sqrt(np.maximum(square / frames - mean**2, 0))
+    if VIEWS[view].decibels:
+        deviation = np.where(deviation < SILENT * deviation.max(), deviation.max(), deviation)
     return mean, np.maximum(deviation, DEVIATION_FLOOR)
 
 

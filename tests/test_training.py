@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from multiview import training
+from multiview.audio import to_rate
+from multiview.augment import Batch, augmented, choose
 from multiview.blending import Algorithm1, DivergedError
 from multiview.evaluation import Monitor
 from multiview.experiment import recorder as recording
@@ -22,7 +24,7 @@ from multiview.settings import from_record, make_settings
 from multiview.splits import make_split
 from multiview.store import Store
 from multiview.support.errors import InputError
-from multiview.views import VIEWS
+from multiview.views import VIEWS, extract
 from tests.helpers.paper import BRANCHES
 from tests.helpers.runs import rows
 
@@ -82,6 +84,28 @@ def test_bin_that_never_changes_has_a_floor(tiny_store: Store) -> None:
     store = types.SimpleNamespace(clip=lambda view, row: np.full((100, 64), -100.0, np.float32))
     mean, deviation = training.bin_statistics(store, np.array([0]), "mel")
     assert mean.tolist() == [-100.0] * 64 and deviation.tolist() == [0.1] * 64
+
+
+@pytest.mark.parametrize("view", ["mel", "gammatone", "cqt"])
+def test_band_that_is_silent_in_training_stays_within_bounds(view: str, rng: np.random.Generator) -> None:
+    """Noise at ten levels that was sampled at 8 kHz: masks, and noise of the whole band, are within 15 deviations."""
+    levels = 10 ** (np.linspace(-60, 0, 10)[:, np.newaxis] / 20) / 4
+    narrow = [to_rate(wave.astype("float32"), 8000, 22050) for wave in levels * rng.standard_normal((10, 16_000))]
+    clips = [extract(wave, 22050, [view])[view] for wave in narrow]
+    store = types.SimpleNamespace(clip=lambda view, row: clips[row])
+    mean, deviation = training.bin_statistics(store, np.arange(10), view)
+    expected = np.std(np.concatenate(clips).astype(float), axis=0)
+    heard = expected > expected.max() / 4
+    np.testing.assert_allclose(deviation[heard], expected[heard], rtol=1e-5)
+    np.testing.assert_array_equal(deviation[~heard], deviation.max())
+    assert heard.all() == (view != "mel")  # gammatone filters have long skirts, and the CQT ends at 1.3 kHz
+
+    segments = np.stack([clip[:64] for clip in clips])[..., np.newaxis]
+    masked = augmented(Batch({view: segments}, np.arange(10), 22050, 10), choose("masks"), (0, 1, 2)).views[view]
+    assert (masked != segments).any()
+    wide = extract((rng.standard_normal(44_100) / 4).astype("float32"), 22050, [view])[view]
+    for values in (masked[..., 0], wide):
+        assert np.abs((values - mean) / deviation).max() < 15
 
 
 def test_an_epoch_shows_one_segment_of_every_clip(tiny_store: Store, tiny_settings) -> None:

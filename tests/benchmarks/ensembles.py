@@ -22,7 +22,10 @@ from multiview.systems import JOINT
 
 
 def replayed(results: Results, window: int) -> pd.DataFrame:
-    """Accuracy of the self-ensemble in %, a row a rule, and of each branch; a column a trial, and the mean over folds of that over seeds."""
+    """Accuracy of the self-ensemble in %, a row a rule, and of each branch; a column a trial, and the mean.
+
+    That is over folds of the mean over seeds.
+    """
     found: dict[str, dict[str, float]] = {}
     for trial, run in results.runs[JOINT].items():
         kept = run.read()["kept"]["evaluation"]
