@@ -194,8 +194,8 @@ def masks(batch: Batch, rng: np.random.Generator) -> Batch:
     """Up to 0.24 s of each segment hidden, the same in all views, and in each view up to 12 of 64 bands.
 
     Hidden is what has the segment's mean over the view, which is near what the network standardises to 0, where the
-    floor would be far outside of all it sees; 0 of a waveform. A view that is shorter than the mask may be hidden as a
-    whole.
+    floor would be far outside of all it sees; 0 of a waveform. In a band that training leaves silent it is about two
+    deviations (`multiview.training.bin_statistics`). A view that is shorter than the mask may be hidden as a whole.
     """
     count = len(batch.labels)
     length, place = rng.random((2, count))
