@@ -71,30 +71,36 @@ def _measured(waveform: np.ndarray, scale: float) -> dict[str, Any]:
 
 
 def view_table(store: Store) -> pd.DataFrame:
-    """Range of each view over all clips, in its unit: dB for the spectrograms, share of full scale for the waveform."""
+    """Range of each view over all clips, in its unit: dB for the spectrograms, share of full scale for the waveform.
+
+    `silent bands` counts those that all clips leave as good as empty, `View.silent_bands`.
+    """
     rows = []
     for name in store.views:
         view = VIEWS[name]
-        low, high, total, squares, count = np.inf, -np.inf, 0.0, 0.0, 0
+        low, high, total, squares, count = np.inf, -np.inf, np.zeros(1), np.zeros(1), 0
         floor = broken = 0
         for row in range(len(store)):
             values = store.clip(name, row) * view.scale
             low, high = min(low, values.min()), max(high, values.max())
-            total += values.sum(dtype=np.float64)
-            squares += np.square(values, dtype=np.float64).sum()
+            total = total + values.sum(axis=0, dtype=np.float64)
+            squares = squares + np.square(values, dtype=np.float64).sum(axis=0)
             floor += int(np.count_nonzero(values <= FLOOR_DB)) if view.decibels else 0
             broken += int(np.count_nonzero(~np.isfinite(values)))
-            count += values.size
-        mean = total / count
+            count += len(values)
+        mean, power = total / count, squares / count  # of each band
+        silent = view.silent_bands(mean, np.sqrt(np.maximum(power - mean**2, 0)))
+        count, mean, power = count * mean.size, mean.mean(), power.mean()
         rows.append(
             {
                 "view": name,
                 "unit": view.unit,
                 "min": low,
                 "mean": mean,
-                "std": np.sqrt(max(squares / count - mean**2, 0)),
+                "std": np.sqrt(max(power - mean**2, 0)),
                 "max": high,
                 "at floor, %": 100 * floor / count,
+                "silent bands": int(silent.sum()),
                 "not finite": broken,
             }
         )

@@ -22,7 +22,6 @@ from multiview.transfer import freeze
 from multiview.views import VIEWS
 
 DEVIATION_FLOOR = 0.1  # of a bin that never changes in training, so that nothing is divided by 0
-SILENT = 0.25  # of the largest deviation of a view in dB; a bin of less is silent in training
 
 
 class LearningRates(keras.optimizers.schedules.LearningRateSchedule):
@@ -62,8 +61,7 @@ def bin_statistics(store: Store, clips: np.ndarray, view: str) -> tuple[np.ndarr
         total, square, frames = total + values.sum(0), square + (values**2).sum(0), frames + len(values)
     mean = total / frames
     deviation = np.sqrt(np.maximum(square / frames - mean**2, 0))
-    if VIEWS[view].decibels:
-        deviation = np.where(deviation < SILENT * deviation.max(), deviation.max(), deviation)
+    deviation = np.where(VIEWS[view].silent_bands(mean, deviation), deviation.max(), deviation)
     return mean, np.maximum(deviation, DEVIATION_FLOOR)
 
 

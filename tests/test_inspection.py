@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import librosa
 import matplotlib.image
 import numpy as np
 import pandas as pd
@@ -107,6 +108,20 @@ def test_ranges_of_views_are_those_of_the_values(tiny_store: Store) -> None:
         expected = [values.min(), values.mean(), values.std(), values.max()]
         np.testing.assert_allclose(table.loc[view, ["min", "mean", "std", "max"]].astype(float), expected, rtol=1e-4)
     assert (table["not finite"] == 0).all()
+    assert (table["silent bands"] == 0).all()
+
+
+def test_bands_above_the_recordings_are_counted(rng: np.random.Generator, tmp_path: Path) -> None:
+    """Of noise at 8 kHz, those that begin above 4 kHz, but for two at most that the resampler's transition reaches."""
+    clips = []
+    for number, level in enumerate(10 ** (np.linspace(-60, 0, 10) / 20) / 4):
+        soundfile.write(tmp_path / f"{number}.wav", level * rng.standard_normal(16_000), 8000, subtype="FLOAT")
+        clips.append(ClipFile(tmp_path / f"{number}.wav", f"{number}.wav", number % 2, str(number), fold=1))
+    command.prepare("folder", Index(["even", "odd"], clips), tmp_path / "s.h5", RATE)
+    found = inspection.view_table(Store(tmp_path / "s.h5"))["silent bands"]
+    above = np.count_nonzero(librosa.mel_frequencies(66, fmin=0, fmax=RATE / 2)[:-2] > 4000)  # their lower edges
+    assert found["cqt"] == found["gammatone"] == found["raw"] == 0
+    assert above - 2 <= found["mel"] <= above
 
 
 @pytest.mark.parametrize("rate", SAMPLE_RATES)

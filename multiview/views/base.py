@@ -17,6 +17,7 @@ SAMPLE_RATES = (44100, 22050)  # Hz
 BANDS = 64  # F of Sec. 3.1.2
 FLOOR = 1e-10  # power below which decibels stop
 FLOOR_DB = -100.0
+SILENT_DB, SILENT = -90.0, 0.25  # a bin with a mean below, and less than this share of the view's largest deviation
 RESERVED = ("multiview", "concat", "late_fusion", "self_ensemble")  # rows of Table 3 beside the views
 
 
@@ -157,6 +158,14 @@ class View:
     def decibels(self) -> bool:
         """Whether values are decibels, which end at -100."""
         return self.unit == "dB"
+
+    def silent_bands(self, means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+        """Which bins of a view in dB stay silent, of means and standard deviations [bins] over all clips; bool [bins].
+
+        Those whose mean is within 10 dB of the floor, with less than a quarter of the largest deviation: recordings at
+        a lower rate end below them.
+        """
+        return self.decibels & (means < SILENT_DB) & (deviations < SILENT * deviations.max())
 
     def segment_shape(self, sample_rate: int) -> tuple[int, ...]:
         """Shape of one segment: (frames, bands), or (samples,) of a waveform."""
