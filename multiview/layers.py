@@ -165,24 +165,22 @@ class Conv2D(layers.Conv2D):
         return ops.reshape(_convolved(self, x, kernel, width), (-1, inputs.shape[1], width, filters))
 
 
-class _Separable:
-    """Keras's depthwise separable convolution, with our gradient of the bias."""
+@keras.saving.register_keras_serializable(package="multiview")
+class SeparableConv1D(layers.SeparableConv1D):
+    """Keras's layer for sequences, with our gradient of the bias."""
 
     def call(self, inputs: Any) -> Any:
-        """As Keras's."""
-        how = {"strides": self.strides, "padding": self.padding, "dilation_rate": self.dilation_rate}
-        x = ops.separable_conv(inputs, self.depthwise_kernel, self.pointwise_kernel, data_format="channels_last", **how)
-        return _activated(self, x, 1)
+        """[batch, samples, channels] to [batch, steps, filters]."""
+        return _separable(self, inputs)
 
 
 @keras.saving.register_keras_serializable(package="multiview")
-class SeparableConv1D(_Separable, layers.SeparableConv1D):
-    """Of a sequence, [batch, samples, channels] to [batch, steps, filters]."""
+class SeparableConv2D(layers.SeparableConv2D):
+    """Keras's layer for images, with our gradient of the bias."""
 
-
-@keras.saving.register_keras_serializable(package="multiview")
-class SeparableConv2D(_Separable, layers.SeparableConv2D):
-    """Of an image, [batch, steps, width, channels] to [batch, steps, width, filters]."""
+    def call(self, inputs: Any) -> Any:
+        """[batch, steps, width, channels] to [batch, steps, width, filters]."""
+        return _separable(self, inputs)
 
 
 @ops.custom_gradient
@@ -208,6 +206,13 @@ def _biased(x: Any, bias: Any) -> Any:
 def _stock(layer: Any, inputs: Any) -> Any:
     """What Keras's convolution gives, with our gradient of the bias."""
     return _activated(layer, layer.convolution_op(inputs, layer.kernel), 1)
+
+
+def _separable(layer: Any, inputs: Any) -> Any:
+    """What Keras's depthwise separable convolution gives, with our gradient of the bias."""
+    how = {"strides": layer.strides, "padding": layer.padding, "dilation_rate": layer.dilation_rate}
+    x = ops.separable_conv(inputs, layer.depthwise_kernel, layer.pointwise_kernel, data_format="channels_last", **how)
+    return _activated(layer, x, 1)
 
 
 def _convolved(layer: Any, x: Any, kernel: Any, outputs: int) -> Any:
