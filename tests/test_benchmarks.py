@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import re
 import shutil
@@ -14,10 +15,11 @@ import pandas as pd
 import pytest
 import soundfile
 
+from multiview.experiment.results import collect
 from multiview.networks import build_network
 from multiview.settings import PRESETS
 from tests import benchmarks
-from tests.benchmarks import curves, many, weights
+from tests.benchmarks import curves, ensembles, many, weights
 from tests.benchmarks.backbones import multiplications
 from tests.benchmarks.prepare import stages
 from tests.benchmarks.step import Steps, StepsOf, compare, main, measure_step, profile
@@ -140,6 +142,19 @@ def test_curves_of_two_grids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     said = capsys.readouterr().out
     assert "mel, train loss: 0.000 apart" in said and "mel, validation loss: 0.250 apart" in said
     assert "72.50 %" in said and "cqt" not in said and picture.stat().st_size > 5000
+
+
+def test_replayed_ensembles_count_folds_alike(tmp_path: Path) -> None:
+    """Two seeds of fold 1 and one of fold 2, trained with uniform weights: what metrics.json says of each by itself."""
+    source = Path(__file__).parents[1] / "results" / "esc10" / "modern" / "multiview"
+    scores = {}
+    for name in ("fold1", "fold1_seed1", "fold2"):
+        shutil.copytree(source / name, tmp_path / "multiview" / name, ignore=shutil.ignore_patterns("model.keras"))
+        scores[name] = json.loads((source / name / "metrics.json").read_text())["accuracy"]
+    found = ensembles.replayed(collect(tmp_path), window=10)["mean"]
+    for row, name in (("`uniform`", "self_ensemble"), ("multiview", "multiview"), ("raw", "raw")):
+        first, second, other = (100 * each[name] for each in scores.values())
+        assert found[row] == pytest.approx(((first + second) / 2 + other) / 2)
 
 
 @pytest.mark.parametrize("interval", [1, 3])
