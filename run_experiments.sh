@@ -2,7 +2,7 @@
 # Reproduces the experiments of the paper: prepares a dataset, trains the systems on its folds, and
 # writes Table 3 and Figure 2. Skips what is done and continues what was interrupted.
 #
-# usage: ./run_experiments.sh demo|esc10|esc50|dcase2016|gtzan|all|folder [--preset paper|small|demo]
+# usage: ./run_experiments.sh demo|esc10|esc50|dcase2016|gtzan|all|folder [--preset paper|small|modern|demo]
 #            [--audio DIR] [--name NAME] [--folds 1,2] [options]
 # example: ./run_experiments.sh esc10 --preset small --audio ESC-50-master --folds 1
 #

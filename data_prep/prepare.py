@@ -236,7 +236,7 @@ def list_datasets(as_json: bool) -> None:
     for dataset in DATASETS.values():
         licence = dataset.source.licence if dataset.source else "synthesised" if dataset.synthesised else "your own"
         flags = " ".join(option.flag for option in dataset.options)
-        print(f"{dataset.name:<10} {dataset.label:<10} {licence}; {flags or 'no options'}")
+        print(f"{dataset.name:<10} {dataset.label:<10} {licence}; {flags or 'no options of its own'}")
 
 
 def run(argv: list[str]) -> None:
