@@ -105,7 +105,7 @@ def calibrate(model: BlendedModel, store: Store, clips: np.ndarray) -> Calibrati
 class Reliability:
     """Clips by how sure the most probable class is, in `BINS` bins of equal width; float64 [bins] each.
 
-    `clips` counts those of a bin, `confidence` is the mean probability of their most probable class, and `accuracy` the
+    `clips` is how many are in a bin, `confidence` is the mean probability of their most probable class, and `accuracy` the
     share of them that is right; both are NaN in empty bins.
     """
 
@@ -124,10 +124,14 @@ class Reliability:
         return float(np.nansum(self.clips * np.abs(self.accuracy - self.confidence)) / self.clips.sum())
 
 
-def reliability(probabilities: np.ndarray, labels: np.ndarray) -> Reliability:
-    """How well the probabilities [clips, classes] of the most probable class say how often it is right."""
+def reliability(probabilities: np.ndarray, labels: np.ndarray, shares: np.ndarray | float = 1.0) -> Reliability:
+    """How well the probabilities [clips, classes] of the most probable class say how often it is right.
+
+    Each row counts as much of a clip as `shares` [clips] says, all as a whole one by default.
+    """
     sure, right = probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == labels
     bins = np.clip(np.ceil(sure * BINS).astype(int) - 1, 0, BINS - 1)
-    count, confidence, accuracy = (np.bincount(bins, each, BINS) for each in (np.ones(len(bins)), sure, right))
+    shares = np.broadcast_to(shares, len(bins))
+    count, confidence, accuracy = (np.bincount(bins, shares * each, BINS) for each in (1, sure, right))
     with np.errstate(invalid="ignore"):
         return Reliability(count, confidence / count, accuracy / count)

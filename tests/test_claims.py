@@ -92,6 +92,10 @@ def test_seeds_are_no_more_clips() -> None:
     assert (twice.difference, twice.low, twice.high) == pytest.approx((once.difference, once.low, once.high))
     assert twice.p == pytest.approx(once.p)
     assert (twice.better, twice.worse) == (2 * once.better, 2 * once.worse)
+    uneven = {row: each | {Trial(1, 1): each[Trial(1, 0)]} for row, each in one.items()}  # on one fold alone
+    partly = compare(correct=uneven, row="concat", against="mel")
+    assert (partly.difference, partly.low, partly.high) == pytest.approx((once.difference, once.low, once.high))
+    assert partly.p == pytest.approx(once.p)
 
     other = {"concat": one["concat"] | trials({1: right(0.6, 40), 2: right(0.6, 40)}, seed=1),
              "mel": one["mel"] | trials({1: right(0.5, 40), 2: right(0.5, 40)}, seed=1)}  # fmt: skip

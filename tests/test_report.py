@@ -219,6 +219,13 @@ def test_seeds_are_averaged_before_folds(tmp_path: Path) -> None:
     assert str(Share(6, 8)) in table  # twelve answers, but eight clips
     assert "fold1_seed1" in (tmp_path / "report.html").read_text()
     assert "mean of folds 1, 2, 2 seeds" in (tmp_path / "report.html").read_text()
+    assert class_accuracies(collect(tmp_path).rows)["mel"].tolist() == [75, 75]
+    # Six clips are told with 0.9, all right, and two with 0.6, all wrong.
+    found = pd.read_csv(tmp_path / "calibration.csv").iloc[0]
+    assert found["clips"] == 8 and found["ece"] == pytest.approx((6 * 0.1 + 2 * 0.6) / 8)
+    assert found["loss"] == pytest.approx(-(6 * np.log(0.9) + 2 * np.log(0.4)) / 8, abs=1e-4)
+    # Folds of 5 and of 6 steps an evaluation.
+    assert mean_curve(collect(tmp_path), "mel", "val_loss_mel").index.tolist() == [0, 5.5, 11]
 
 
 def test_baseline_of_ablations_is_named_after_its_own_rule(tmp_path: Path) -> None:

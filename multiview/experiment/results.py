@@ -123,6 +123,12 @@ def by_fold(trials: Mapping[Trial, np.ndarray]) -> dict[int, np.ndarray]:
     return {fold: np.stack(each) for fold, each in folds.items()}
 
 
+def shares(trials: Iterable[Trial]) -> dict[Trial, float]:
+    """What the answers of a trial count, so that each clip counts once, whatever seeds its fold has."""
+    trials = list(trials)
+    return {trial: 1 / sum(each.fold == trial.fold for each in trials) for trial in trials}
+
+
 def right(found: Predictions, branch: str) -> np.ndarray:
     """Whether a branch was right on each test clip; bool [clips] in the order of the clips' names."""
     return (found.probabilities[branch].argmax(axis=1) == found.labels)[np.argsort(found.clips)]

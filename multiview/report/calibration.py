@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from multiview.calibration import BINS, Reliability, reliability, tempered
 from multiview.evaluation import cross_entropy
-from multiview.experiment.results import Results
+from multiview.experiment.results import Results, by_fold, shares
 from multiview.experiment.run import Trial
 from multiview.report.section import Section
 from multiview.systems import label
@@ -27,8 +27,9 @@ LARGEST = 150  # area of the marker of the fullest bin, in square points
 class Calibrated:
     """A row of Table 3 over the test clips of all its trials: as the networks give it, and at their temperatures.
 
-    `temperatures` has one a fold; it is empty, and `after` None, where a fold has none: late fusion, which no
-    temperature was fitted for, and runs that were made before there were any.
+    A clip counts once: where a fold has several seeds, each answer as its share of one. `temperatures` has the mean over
+    seeds of each fold; it is empty, and `after` None, where a trial has none: late fusion, which no temperature was
+    fitted for, and runs that were made before there were any.
     """
 
     temperatures: tuple[float, ...]
@@ -42,19 +43,30 @@ def calibrated_rows(results: Results) -> dict[str, Calibrated]:
     """Every row of Table 3."""
     found = {}
     for row, trials in results.rows.items():
-        labels = np.concatenate([each.labels for each in trials.values()])
+        labels = [each.labels for each in trials.values()]
+        counts = np.array(list(shares(trials).values()))
         before = [each.probabilities[row] for each in trials.values()]
-        known = [each for trial in trials if (each := _temperature(results, row, trial))]
-        after = [tempered(*each) for each in zip(before, known, strict=False)]
-        every, told = np.concatenate(before), np.concatenate(after) if len(known) == len(trials) else None
+        known = {trial: each for trial in trials if (each := _temperature(results, row, trial))}
+        after = [tempered(*each) for each in zip(before, known.values(), strict=False)]
+        complete = len(known) == len(trials)
         found[row] = Calibrated(
-            temperatures=() if told is None else tuple(known),
-            before=reliability(every, labels),
-            after=None if told is None else reliability(told, labels),
-            loss_before=cross_entropy(every, labels),
-            loss_after=math.nan if told is None else cross_entropy(told, labels),
+            temperatures=tuple(float(each.mean()) for each in by_fold(known).values()) if complete else (),
+            before=_reliability(before, labels, counts),
+            after=_reliability(after, labels, counts) if complete else None,
+            loss_before=_loss(before, labels, counts),
+            loss_after=_loss(after, labels, counts) if complete else math.nan,
         )
     return found
+
+
+def _reliability(probabilities: list[np.ndarray], labels: list[np.ndarray], counts: np.ndarray) -> Reliability:
+    each = np.repeat(counts, list(map(len, labels)))
+    return reliability(np.concatenate(probabilities), np.concatenate(labels), each)
+
+
+def _loss(probabilities: list[np.ndarray], labels: list[np.ndarray], counts: np.ndarray) -> float:
+    losses = list(map(cross_entropy, probabilities, labels))
+    return float(np.average(losses, weights=counts * list(map(len, labels))))
 
 
 def _temperature(results: Results, row: str, trial: Trial) -> float | None:
@@ -70,7 +82,7 @@ def calibration_section(results: Results) -> Section:
     """Expected calibration error before and after temperature."""
     cells, data, rows = [], [], calibrated_rows(results)
     for row, each in rows.items():
-        after, clips = each.after.error if each.after else math.nan, int(each.before.clips.sum())
+        after, clips = each.after.error if each.after else math.nan, round(each.before.clips.sum())
         cells.append(
             {
                 "system": label(row),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -165,6 +166,7 @@ def compare(correct: Correct, row: str, against: str) -> Comparison | None:
     points = 100 * np.array([each.mean() for each in folds.values()])
     every = np.concatenate([each.ravel() for each in folds.values()])
     low, high = bootstrap({fold: each.mean(axis=0) for fold, each in folds.items()})
+    common = math.lcm(*map(len, folds.values()))  # as whole numbers what the seeds of a clip say on average
     return Comparison(
         row=row,
         against=against,
@@ -176,7 +178,7 @@ def compare(correct: Correct, row: str, against: str) -> Comparison | None:
         deviation=float(points.std(ddof=1)) if len(folds) > 1 else float("nan"),
         better=int((every > 0).sum()),
         worse=int((every < 0).sum()),
-        p=sign_test(np.concatenate([each.sum(axis=0) for each in folds.values()])),
+        p=sign_test(np.concatenate([each.sum(axis=0) * (common // len(each)) for each in folds.values()])),
         seeds=max(len(each) for each in folds.values()),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from multiview.experiment.predictions import Predictions
-from multiview.experiment.results import Results
+from multiview.experiment.results import Results, shares
 from multiview.experiment.run import Trial
 from multiview.report.section import Section
 from multiview.systems import JOINT, label
@@ -25,13 +25,15 @@ def common_trials(results: Results) -> list[Trial]:
 
 def class_accuracies(rows: dict[str, dict[Trial, Predictions]]) -> pd.DataFrame:
     """Accuracy in % of each class (index) by row of Table 3 (columns), over the trials that all rows have."""
-    columns, common = {}, set.intersection(*(set(trials) for trials in rows.values()))
-    for row in rows if common else ():
-        parts = [rows[row][trial] for trial in sorted(common)]
+    columns, counts = {}, shares(sorted(set.intersection(*(set(trials) for trials in rows.values()))))
+    for row in rows if counts else ():
+        parts = [rows[row][trial] for trial in counts]
         labels = np.concatenate([each.labels for each in parts])
         right = np.concatenate([each.probabilities[row].argmax(axis=1) for each in parts]) == labels
-        classes = parts[0].classes
-        columns[row] = pd.Series(right).groupby(labels).mean().rename(dict(enumerate(classes))) * 100
+        each = np.repeat(list(counts.values()), [len(part.labels) for part in parts])  # of a clip, as seeds are averaged
+        total, found = np.bincount(labels, each), np.bincount(labels, each * right)
+        there = np.flatnonzero(total)
+        columns[row] = pd.Series(100 * found[there] / total[there], index=[parts[0].classes[i] for i in there])
     return pd.DataFrame(columns)
 
 

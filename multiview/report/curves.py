@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import figure
 
-from multiview.experiment.results import Results, branches_of
+from multiview.experiment.results import Results, branches_of, shares
 from multiview.experiment.run import Run, Trial
 from multiview.history import column
 from multiview.report.ablations import with_baseline
@@ -48,13 +48,15 @@ def mean_of(trials: Collection[Trial]) -> str:
 
 
 def mean_curve(results: Results, system: str, name: str) -> pd.Series:
-    """Column `name` of the histories of a system, averaged over folds and seeds, over their mean training step.
+    """Column `name` of the histories of a system, averaged over seeds and then folds, over their mean training step.
 
     They are joined by evaluation, as far as all have them: their epochs may differ by a step.
     """
-    trials = [results.history(system, trial) for trial in results.runs[system]]
-    joined = pd.concat(trials).groupby("evaluation")[["step", name]]
-    return joined.mean()[joined.size() == len(trials)].set_index("step")[name]
+    counts = shares(results.runs[system])
+    histories = {trial: results.history(system, trial).set_index("evaluation")[["step", name]] for trial in counts}
+    joined = pd.concat([counts[trial] * each for trial, each in histories.items()]).groupby("evaluation")
+    means = joined.sum()[joined.size() == len(counts)] / sum(counts.values())
+    return means.set_index("step")[name]
 
 
 def _lines(title: str, ylabel: str, curves: Mapping[str, pd.Series], top: float) -> figure.Figure:
