@@ -105,8 +105,8 @@ def calibrate(model: BlendedModel, store: Store, clips: np.ndarray) -> Calibrati
 class Reliability:
     """Clips by how sure the most probable class is, in `BINS` bins of equal width; float64 [bins] each.
 
-    `clips` is how many are in a bin, `confidence` is the mean probability of their most probable class, and `accuracy` the
-    share of them that is right; both are NaN in empty bins.
+    `clips` is how many are in a bin, `confidence` is the mean probability of their most probable class, and `accuracy`
+    the share of them that is right; both are NaN in empty bins.
     """
 
     clips: np.ndarray

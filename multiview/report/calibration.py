@@ -27,9 +27,9 @@ LARGEST = 150  # area of the marker of the fullest bin, in square points
 class Calibrated:
     """A row of Table 3 over the test clips of all its trials: as the networks give it, and at their temperatures.
 
-    A clip counts once: where a fold has several seeds, each answer as its share of one. `temperatures` has the mean over
-    seeds of each fold; it is empty, and `after` None, where a trial has none: late fusion, which no temperature was
-    fitted for, and runs that were made before there were any.
+    A clip counts once: where a fold has several seeds, each answer as its share of one. `temperatures` has the mean
+    over seeds of each fold; it is empty, and `after` None, where a trial has none: late fusion, which no temperature
+    was fitted for, and runs that were made before there were any.
     """
 
     temperatures: tuple[float, ...]
@@ -46,8 +46,8 @@ def calibrated_rows(results: Results) -> dict[str, Calibrated]:
         labels = [each.labels for each in trials.values()]
         counts = np.array(list(shares(trials).values()))
         before = [each.probabilities[row] for each in trials.values()]
-        known = {trial: each for trial in trials if (each := _temperature(results, row, trial))}
-        after = [tempered(*each) for each in zip(before, known.values(), strict=False)]
+        known = {trial: np.array(each) for trial in trials if (each := _temperature(results, row, trial))}
+        after = [tempered(*each) for each in zip(before, map(float, known.values()), strict=False)]
         complete = len(known) == len(trials)
         found[row] = Calibrated(
             temperatures=tuple(float(each.mean()) for each in by_fold(known).values()) if complete else (),

@@ -30,8 +30,8 @@ def class_accuracies(rows: dict[str, dict[Trial, Predictions]]) -> pd.DataFrame:
         parts = [rows[row][trial] for trial in counts]
         labels = np.concatenate([each.labels for each in parts])
         right = np.concatenate([each.probabilities[row].argmax(axis=1) for each in parts]) == labels
-        each = np.repeat(list(counts.values()), [len(part.labels) for part in parts])  # of a clip, as seeds are averaged
-        total, found = np.bincount(labels, each), np.bincount(labels, each * right)
+        share = np.repeat(list(counts.values()), [len(each.labels) for each in parts])
+        total, found = np.bincount(labels, share), np.bincount(labels, share * right)
         there = np.flatnonzero(total)
         columns[row] = pd.Series(100 * found[there] / total[there], index=[parts[0].classes[i] for i in there])
     return pd.DataFrame(columns)
