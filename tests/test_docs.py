@@ -219,7 +219,7 @@ def sandbox(tmp_path: Path) -> Path:
 STORIES = {
     "own sounds": [
         ("README.md", "multiview-prepare folder", ["stores/mine.h5", "exports/mine/1/MODEL_CARD.md"]),
-        ("serving.md", "RUN=", ["out/timeline.png", "exports/esc10/1/saved_model.pb"]),
+        ("serving.md", "RUN=", ["out/timeline.png", "exports/mine/1/saved_model.pb"]),
         ("README.md", "./run_experiments.sh folder", ["results/*/modern/report.html"]),
     ],
     "a table of clips": [("datasets.md", "./run_experiments.sh folder --csv", ["results/*/modern/table.md"])],
