@@ -21,6 +21,7 @@ from multiview.guessing import Share
 from multiview.history import columns
 from multiview.report import report
 from multiview.report.ablations import ablation_table, stability
+from multiview.report.calibration import calibrated_rows
 from multiview.report.class_figures import per_class
 from multiview.report.classes import class_accuracies, confused_section, confusion
 from multiview.report.curves import ablated_weights, branch_losses, folds_said, mean_curve, system_losses
@@ -226,6 +227,23 @@ def test_seeds_are_averaged_before_folds(tmp_path: Path) -> None:
     assert found["loss"] == pytest.approx(-(6 * np.log(0.9) + 2 * np.log(0.4)) / 8, abs=1e-4)
     # Folds of 5 and of 6 steps an evaluation.
     assert mean_curve(collect(tmp_path), "mel", "val_loss_mel").index.tolist() == [0, 5.5, 11]
+
+
+def test_temperatures_of_seeds_are_averaged_by_fold(tmp_path: Path) -> None:
+    """0.5 and 1 in fold 1, of networks that are right and wrong, 2 in fold 2; 0.9 becomes 0.81 / 0.82 and 3 / 4."""
+    for name, seed, values, temperature in (
+        ("fold1", 0, RIGHT, 0.5),
+        ("fold1_seed1", 1, WRONG, 1),
+        ("fold2", 0, RIGHT, 2),
+    ):
+        write_run(tmp_path / "mel" / name, "mel", int(name[4]), {"mel": values}, seed=seed)
+        path = tmp_path / "mel" / name / "run.json"
+        calibration = {"branches": {"mel": temperature}, "self_ensemble": temperature}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"calibration": calibration}))
+    (found,) = calibrated_rows(collect(tmp_path)).values()
+    assert found.temperatures == (0.75, 2)
+    losses = -np.log([0.81 / 0.82, 0.4, 0.75])
+    assert found.loss_after == pytest.approx(np.average(losses, weights=[2, 2, 4]))
 
 
 def test_baseline_of_ablations_is_named_after_its_own_rule(tmp_path: Path) -> None:

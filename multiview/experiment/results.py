@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from multiview.evaluation import late_fusion, self_ensemble
 from multiview.experiment.predictions import Predictions
@@ -115,8 +116,8 @@ def correct(rows: Mapping[str, Mapping[Trial, Predictions]]) -> dict[str, dict[T
     return {row: {trial: right(found, row) for trial, found in trials.items()} for row, trials in rows.items()}
 
 
-def by_fold(trials: Mapping[Trial, np.ndarray]) -> dict[int, np.ndarray]:
-    """Numbers of the test clips in each trial, by fold; float64 [seeds, clips]."""
+def by_fold(trials: Mapping[Trial, ArrayLike]) -> dict[int, np.ndarray]:
+    """Numbers of the test clips in each trial, or one of each, by fold; float64 [seeds, clips] or [seeds]."""
     folds: dict[int, list[np.ndarray]] = defaultdict(list)
     for trial in sorted(trials):
         folds[trial.fold].append(np.asarray(trials[trial], np.float64))

@@ -46,8 +46,8 @@ def calibrated_rows(results: Results) -> dict[str, Calibrated]:
         labels = [each.labels for each in trials.values()]
         counts = np.array(list(shares(trials).values()))
         before = [each.probabilities[row] for each in trials.values()]
-        known = {trial: np.array(each) for trial in trials if (each := _temperature(results, row, trial))}
-        after = [tempered(*each) for each in zip(before, map(float, known.values()), strict=False)]
+        known = {trial: each for trial in trials if (each := _temperature(results, row, trial))}
+        after = [tempered(*each) for each in zip(before, known.values(), strict=False)]
         complete = len(known) == len(trials)
         found[row] = Calibrated(
             temperatures=tuple(float(each.mean()) for each in by_fold(known).values()) if complete else (),
