@@ -3,7 +3,7 @@
     python -m tests.clients EXPORT [--minutes 60] [--clients 8] [--pause 0] [--server GRPC,REST]
 
 EXPORT is a version of an export (`DIR/1`). TensorFlow Serving serves it where --server names its addresses (as model
-`esc10`), else the stand-in of the tests, in a process of its own. Each client draws requests of all signatures, one in
+`mine`), else the stand-in of the tests, in a process of its own. Each client draws requests of all signatures, one in
 four of them a bad one; every fourth client speaks REST. A request has to be answered as it was alone before the others
 came: probabilities to 1e-5, refusals by the same status. `--pause` is the mean time in seconds that a client thinks
 before a request.
@@ -34,10 +34,10 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 
 from multiview.views import VIEWS, extract, geometry, in_order
 from tests.helpers.service import wav
-from tests.helpers.stand_in import PATH
+from tests.helpers.stand_in import MODEL, PATH
 
 ROOT = Path(__file__).parents[1]
-MODEL, TIMEOUT = "esc10", 120.0
+TIMEOUT = 120.0
 BAD = 4  # one request in so many
 FLAT = 1.05  # of the memory after a tenth of the time
 OPTIONS = [("grpc.max_receive_message_length", 2**26), ("grpc.max_send_message_length", 2**26)]

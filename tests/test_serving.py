@@ -28,7 +28,7 @@ from multiview.views import VIEWS, extract, geometry, paper_views
 from multiview.views.raw import from_int16
 from tests.clients import run as ask
 from tests.helpers.service import Requests, wav
-from tests.helpers.stand_in import served
+from tests.helpers.stand_in import MODEL, served
 
 ROOT = Path(__file__).parents[1]
 RATE = 22050
@@ -236,7 +236,7 @@ def test_documented_clients(server: tuple[str, str], live: Predictor, sounds: li
 def test_clients_with_tensorflow_serving(live: Predictor, exported: Path, sounds: list, tmp_path: Path) -> None:
     """MULTIVIEW_TF_SERVING: the path of a tensorflow_model_server to start.
 
-    Or the addresses HOST:PORT,HOST:PORT (gRPC, REST) of one that serves an export as `esc10`.
+    Or the addresses HOST:PORT,HOST:PORT (gRPC, REST) of one that serves an export as `mine`.
     """
     named = os.environ.get("MULTIVIEW_TF_SERVING")
     if not named:
@@ -250,7 +250,7 @@ def test_clients_with_tensorflow_serving(live: Predictor, exported: Path, sounds
         )
         return
     ports = ("18500", "18501")
-    command = [named, f"--port={ports[0]}", f"--rest_api_port={ports[1]}", "--model_name=esc10",
+    command = [named, f"--port={ports[0]}", f"--rest_api_port={ports[1]}", f"--model_name={MODEL}",
                f"--model_base_path={exported.parent}", "--enable_batching",
                f"--batching_parameters_file={exported.parent / 'batching.config'}"]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

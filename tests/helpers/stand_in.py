@@ -2,7 +2,8 @@
 
     python -m tests.helpers.stand_in EXPORT    # prints its two addresses, and ends with its standard input
 
-What the graph refuses is INVALID_ARGUMENT, by REST status 400 with `error`, as TensorFlow Serving answers.
+As TensorFlow Serving answers, what the graph refuses is INVALID_ARGUMENT, by REST status 400 with `error`, and another
+model's name NOT_FOUND, 404.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
 
 THREADS = 8
 REFUSED = (tf.errors.OpError, LookupError, TypeError, ValueError)  # by the graph, or by Python in front of it
-PATH = "/v1/models/esc10:predict"
+MODEL = "mine"  # as the page on serving names it
+PATH = f"/v1/models/{MODEL}:predict"
 
 
 class StandIn(PredictionServiceServicer):
@@ -37,6 +39,8 @@ class StandIn(PredictionServiceServicer):
         self.signatures = tf.saved_model.load(str(export)).signatures
 
     def Predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:  # noqa: N802
+        if request.model_spec.name != MODEL:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"expected the model {MODEL}, found {request.model_spec.name}")
         response = PredictResponse()
         try:
             inputs = {name: tf.constant(tf.make_ndarray(values)) for name, values in request.inputs.items()}
@@ -76,8 +80,9 @@ def served(export: Path) -> Iterator[tuple[str, str]]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:  # noqa: N802
-            assert self.path == PATH
-            status, answer = stand_in.rest(self.rfile.read(int(self.headers["Content-Length"])))
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            found = (404, {"error": f"expected {PATH}, found {self.path}"})
+            status, answer = stand_in.rest(content) if self.path == PATH else found
             body = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
