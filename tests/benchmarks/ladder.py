@@ -27,13 +27,13 @@ STEPS: dict[str, dict[str, str]] = {
     "small": {"keep": "last_best"},
     "keeping": {"keep": "loss"},
     "averaging": {"keep": "end", "averaging": "0.99"},
+    "uniform": {"blending": "uniform"},
     "gain": {"augmentations": "gain"},
     "mixing": {"augmentations": "mix,gain"},
     "masks": {"augmentations": "mix,gain,masks"},
     "schedule": {"schedule": "cosine", "learning-rate": "2e-3"},
-    "uniform": {"blending": "uniform"},
     "own_gradients": {"no-joint-gradient": ""},
-    "length": {"epochs": "120"},
+    "length": {"joint-gradient": "", "epochs": "120"},  # takes back the step before
 }
 JOINT_ONLY = ("uniform", "own_gradients")  # steps that change nothing for one view
 
@@ -44,7 +44,7 @@ def options(step: str) -> list[str]:
     for name, more in STEPS.items():
         chosen |= more
         if name == step:
-            break
+            break  # of an option and its --no- the later holds
     return [word for key, value in chosen.items() for word in (f"--{key}", value) if word]
 
 
