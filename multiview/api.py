@@ -101,6 +101,7 @@ def train(
     schedule: Literal["steps", "cosine"] | None = None,
     averaging: float | None = None,
     joint_gradient: bool | None = None,
+    view_dropout: float | None = None,
     views: Names | None = None,
     backbone: str | None = None,
     augmentations: Names | None = None,

@@ -92,6 +92,7 @@ def build_network(
     views: Sequence[str] | None = None,
     backbone: str | None = None,
     joint_gradient: bool = True,
+    view_dropout: float = 0.0,
     gradient_checkpointing: bool = False,
 ) -> BlendedModel:
     """Build one of the trained systems.
@@ -116,6 +117,8 @@ def build_network(
     joint_gradient : bool
         Whether the joint branch trains the networks of the views, as in the paper, or itself alone where these have
         branches of their own.
+    view_dropout : float
+        With which probability a branch on several views misses each of them in training, the others scaled up for it.
     gradient_checkpointing : bool
         Whether the backbones' activations are computed again in the gradient instead of kept: less memory, more time.
 
@@ -161,7 +164,10 @@ def build_network(
         if branch in embeddings:
             outputs[branch] = _classifier(embeddings[branch], branch, wide(FC_UNITS), classes)
         else:
-            joint = layers.Concatenate(name=f"{branch}_embedding")([embeddings[view] for view in chosen.views])
+            heard = [embeddings[view] for view in chosen.views]
+            if view_dropout:
+                heard = [layers.Dropout(view_dropout, noise_shape=(None, 1))(embedding) for embedding in heard]
+            joint = layers.Concatenate(name=f"{branch}_embedding")(heard)
             if not joint_gradient and len(chosen.branches) > 1:
                 joint = StopGradient(name=f"{branch}_stop")(joint)
             outputs[branch] = _classifier(joint, branch, wide(MULTIVIEW_FC_UNITS), classes)

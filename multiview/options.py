@@ -55,6 +55,11 @@ def training_options() -> dict[str, dict]:
             "action": argparse.BooleanOptionalAction,
             "help": "whether the joint branch trains the views' networks, too (the preset's)",
         },
+        "view_dropout": {
+            "type": float,
+            "metavar": "P",
+            "help": "probability that the joint branch misses a view in training (0)",
+        },
         "views": {
             "metavar": "LIST",
             "help": f"views of {' and '.join(JOINT_SYSTEMS)}, of {','.join(VIEWS)} ({','.join(paper_views())})",

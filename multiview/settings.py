@@ -181,6 +181,7 @@ class Settings:
     schedule: str = "steps"
     averaging: float | None = None
     joint_gradient: bool = True
+    view_dropout: float = 0.0  # of a system on several
     views: str | None = None  # of a system on several, a list; the paper's four where None
     backbone: str | None = None  # NAME or VIEW=NAME,...; the paper's where None
     augmentations: str | None = None  # a list
@@ -312,6 +313,10 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
             raise InputError(f"expected --{name} of {', '.join(known)}, found {getattr(settings, name)!r}")
     if settings.averaging is not None and not 0 <= settings.averaging < 1:
         raise InputError(f"expected --averaging from 0 to below 1, found {settings.averaging}")
+    if not 0 <= settings.view_dropout < 1:
+        raise InputError(f"expected --view-dropout from 0 to below 1, found {settings.view_dropout}")
+    if not settings.resolve().joint:
+        settings = replace(settings, view_dropout=0.0)
     every = next(n for n in range(settings.evaluation_epochs, 0, -1) if settings.epochs % n == 0)
     settings = replace(settings, evaluation_epochs=every)
     blending.BLENDINGS.find(settings.blending)

@@ -152,6 +152,7 @@ def make_network(
         views=settings.views.split(",") if settings.views else None,
         backbone=settings.backbone,
         joint_gradient=settings.joint_gradient,
+        view_dropout=settings.view_dropout,
         gradient_checkpointing=settings.gradient_checkpointing,
     )
 

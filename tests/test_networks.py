@@ -222,6 +222,29 @@ def test_joint_branch_may_train_itself_alone(rng: np.random.Generator) -> None:
     assert moved == {"multiview"}
 
 
+@pytest.mark.backend
+def test_joint_branch_may_miss_views(rng: np.random.Generator) -> None:
+    """In training it hears a view not at all with the rate, else times 1 / (1 - rate); the views' branches hear it."""
+    clips, rate, joined = 96, 0.25, []
+    for view_dropout in (0.0, rate):
+        keras.utils.set_random_seed(0)
+        model = build_network("multiview", 3, 22050, 1 / 32, views=["mel", "cqt"], view_dropout=view_dropout)
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.Dropout) and not layer.noise_shape:
+                layer.rate = 0.0
+        outputs = {"joint": model.get_layer("multiview_embedding").output, "mel": model.output["mel"]}
+        inputs = segments(model, clips, np.random.default_rng(1))
+        joined.append({training: keras.Model(model.input, outputs)(inputs, training=training) for training in (0, 1)})
+    plain, found = joined
+    np.testing.assert_allclose(found[1]["mel"], plain[1]["mel"], atol=1e-5)
+    np.testing.assert_allclose(found[0]["joint"], plain[0]["joint"], atol=1e-5)
+    views = [ops.convert_to_numpy(each[1]["joint"]).reshape(clips, 2, -1) for each in (plain, found)]
+    missed = (views[1] == 0).all(axis=2)
+    np.testing.assert_allclose(views[1], np.where(missed[..., None], 0, views[0] / (1 - rate)), atol=1e-5)
+    assert abs(missed.mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / missed.size)
+    assert len(np.unique(missed, axis=0)) == 4  # each by itself
+
+
 def test_unknown_system_is_named() -> None:
     with pytest.raises(InputError, match="mel, gammatone, cqt, raw, concat, multiview; found 'video'"):
         build_network("video", CLASSES, 22050)

@@ -47,7 +47,7 @@ RECIPE = {"averaging": 0.9, "keep": "loss", "schedule": "cosine", "augmentations
     ("system", "changes"),
     [
         ("multiview", {}),
-        ("multiview", {"views": "mel,raw", **RECIPE}),
+        ("multiview", {"views": "mel,raw", "view_dropout": 0.25, **RECIPE}),
         pytest.param("cqt", {"evaluation_interval": 2, **RECIPE}, marks=pytest.mark.backend),
     ],
 )

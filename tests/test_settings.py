@@ -29,7 +29,7 @@ def test_records_of_before_are_read(tiny_store: Store) -> None:
         del record[younger]
     found = from_record(record)
     assert (found.views, found.blending, found.averaging, found.joint_gradient) == (None, "paper", None, True)
-    for younger in ("keep", "schedule", "joint_gradient"):
+    for younger in ("keep", "schedule", "joint_gradient", "view_dropout"):
         del record[younger]
     assert from_record(record) == replace(settings, keep="first_best")
 
@@ -37,6 +37,8 @@ def test_records_of_before_are_read(tiny_store: Store) -> None:
 def test_words_for_nothing_are_nothing(tiny_store: Store) -> None:
     plain = make_settings(tiny_store, "mel", 1, "demo")
     assert make_settings(tiny_store, "mel", 1, "demo", averaging=0.0, augmentations="none") == plain
+    assert make_settings(tiny_store, "mel", 1, "demo", view_dropout=0.5) == plain  # there is no other view
+    assert make_settings(tiny_store, "concat", 1, "demo", view_dropout=0.5).view_dropout == 0.5
 
 
 def test_a_preset_that_stretches_takes_enough_steps(tiny_store: Store, registries: None) -> None:
@@ -71,6 +73,8 @@ def test_evaluations_divide_the_epochs(tiny_store: Store, epochs: int, every: in
         ({"keep": "best"}, "expected --keep of first_best, last_best, loss, end, found 'best'"),
         ({"schedule": "linear"}, "expected --schedule of steps, cosine, found 'linear'"),
         ({"averaging": 1.0}, "expected --averaging from 0 to below 1, found 1.0"),
+        ({"view_dropout": -0.1}, "expected --view-dropout from 0 to below 1, found -0.1"),
+        ({"view_dropout": math.nan}, "expected --view-dropout from 0 to below 1, found nan"),
     ],
 )
 def test_unknown_names_are_refused(tiny_store: Store, changes: dict, message: str) -> None:

@@ -59,6 +59,7 @@ def in_float32(model: BlendedModel, system: System, sample_rate: int, settings: 
             views=system.views,
             backbone=settings["backbone"],
             joint_gradient=settings["joint_gradient"],
+            view_dropout=settings["view_dropout"],
             gradient_checkpointing=settings["gradient_checkpointing"],
         )
     finally:
