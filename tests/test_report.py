@@ -27,7 +27,7 @@ from multiview.report.classes import class_accuracies, confused_section, confusi
 from multiview.report.curves import ablated_weights, branch_losses, folds_said, mean_curve, system_losses
 from multiview.report.paper import PAPER_TABLE_3
 from multiview.report.section import Section
-from multiview.report.tables import runs_section, table_3
+from multiview.report.tables import interval_in_words, runs_section, table_3
 from multiview.support import registry
 from multiview.systems import table_rows
 from multiview.views import MEL, VIEWS, paper_views
@@ -304,6 +304,13 @@ def test_ablations_by_hand(tmp_path: Path) -> None:
     # The joint branch has half of the clips right in both; the ensemble at (0.05, 0.95) follows it.
     assert table.loc["uniform", ["multiview", "difference"]].tolist() == [50, 0]
     assert table.loc["paper", "self_ensemble"] == 50
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "words"), [(None, 1, "epoch"), (None, 5, "5 epochs"), (40, 1, "40 steps"), (40, 5, "40 steps")]
+)
+def test_how_often_a_run_is_evaluated(steps: int | None, epochs: int, words: str) -> None:
+    assert interval_in_words({"evaluation_interval": steps, "evaluation_epochs": epochs}) == words
 
 
 def test_ablations_of_views_by_hand(tmp_path: Path) -> None:

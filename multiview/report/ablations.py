@@ -12,7 +12,7 @@ from multiview.experiment.run import Run, Trial
 from multiview.history import column
 from multiview.report.claims import Comparison, compare
 from multiview.report.section import Section
-from multiview.report.tables import ABLATED
+from multiview.report.tables import ABLATED, interval_in_words
 from multiview.systems import JOINT, label
 
 ONE_HOT = 0.9  # a weight above it leaves next to nothing to the other branches
@@ -86,7 +86,8 @@ def ablation_table(results: Results) -> pd.DataFrame:
         records.append(
             {
                 "ablation": name,
-                **{key: settings[key] or "epoch" for key in ABLATED},
+                **{key: settings[key] for key in ABLATED},
+                "evaluation_interval": interval_in_words(settings),
                 "views": ",".join(runs[0].system().views),
                 "folds": each.folds,
                 "multiview": 100 * np.mean([score[JOINT] for score in scores]),
@@ -104,10 +105,10 @@ def ablation_section(results: Results) -> Section:
     table, cells = ablation_table(results), []
     for row in table.itertuples():
         calm = [f"{row.largest:.2f}", f"{row.one_hot:.0%}", f"{row.change:.2f}"]
-        every = row.evaluation_interval if row.evaluation_interval == "epoch" else f"{row.evaluation_interval} steps"
         cells.append(
             [
-                *(row.ablation, row.blending, str(row.window), every, row.views.replace(",", ", "), str(row.folds)),
+                *(row.ablation, row.blending, str(row.window), row.evaluation_interval),
+                *(row.views.replace(",", ", "), str(row.folds)),
                 *(f"{row.multiview:.2f}", f"{row.difference:+.2f}", f"{row.self_ensemble:.2f}"),
                 *(["never moved", "", ""] if np.isnan(row.largest) else calm),
             ]

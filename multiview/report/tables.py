@@ -177,6 +177,12 @@ def run_table(results: Results) -> pd.DataFrame:
                          for run in runs.values()])  # fmt: skip
 
 
+def interval_in_words(settings: dict) -> str:
+    """From one evaluation of a run to the next, in words."""
+    steps, epochs = settings["evaluation_interval"], settings["evaluation_epochs"]
+    return f"{steps} steps" if steps else "epoch" if epochs == 1 else f"{epochs} epochs"
+
+
 def _run_record(name: str, run: Run) -> dict:
     record, settings = run.read(), run.settings()
     machine = record.get("machine", {})
@@ -184,7 +190,7 @@ def _run_record(name: str, run: Run) -> dict:
         "run": name,
         "views": ",".join(run.system().views),
         **{key: settings[key] for key in SETTINGS},
-        "evaluation_interval": settings["evaluation_interval"] or "epoch",
+        "evaluation_interval": interval_in_words(settings),
         "backbone": settings["backbone"] or DEFAULT,
         "augmentations": settings["augmentations"] or "none",
         "parameters": record.get("parameters"),
