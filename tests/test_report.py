@@ -24,7 +24,7 @@ from multiview.report.ablations import ablation_table, stability
 from multiview.report.calibration import calibrated_rows
 from multiview.report.class_figures import per_class
 from multiview.report.classes import class_accuracies, confused_section, confusion
-from multiview.report.curves import ablated_weights, branch_losses, folds_said, mean_curve, system_losses
+from multiview.report.curves import ablation_picture, branch_losses, folds_said, mean_curve, system_losses
 from multiview.report.paper import PAPER_TABLE_3
 from multiview.report.section import Section
 from multiview.report.tables import interval_in_words, runs_section, table_3
@@ -255,8 +255,22 @@ def test_baseline_of_ablations_is_named_after_its_own_rule(tmp_path: Path) -> No
     table = pd.read_csv(tmp_path / "ablations.csv").set_index("ablation")
     assert table["difference"].to_dict() == {"uniform": 0, "paper": -50}
     assert "against uniform, points" in (tmp_path / "ablations.md").read_text()
-    titles = [axes.get_title(loc="left") for axes in ablated_weights(collect(tmp_path)).axes]
-    assert titles == ["uniform", "paper"]
+    (points,) = ablation_picture(collect(tmp_path)).axes  # no weight moves
+    assert [text.get_text() for text in points.get_yticklabels()] == ["paper"]
+    (dot,) = points.get_lines()[0].get_xdata()
+    assert dot == -50 and points.get_xlabel().startswith("points of clip accuracy against uniform")
+
+
+def test_picture_of_ablations_has_the_weights_that_move(tmp_path: Path) -> None:
+    moved = [[0.2] * 5, [0.6, 0.1, 0.1, 0.1, 0.1], [0.1, 0.6, 0.1, 0.1, 0.1]]
+    for fold in (1, 2):
+        write_multiview(tmp_path / f"multiview/fold{fold}", fold, weights=moved)
+        write_multiview(tmp_path / f"ablations/uniform/fold{fold}", fold, weights=[[0.2] * 5] * 3, blending="uniform")
+    points, weights = ablation_picture(collect(tmp_path)).axes
+    assert [text.get_text() for text in points.get_yticklabels()] == ["uniform"]
+    assert weights.get_title(loc="left") == "paper"
+    drawn = np.array([line.get_ydata() for line in weights.get_lines()])
+    np.testing.assert_allclose(drawn.T, moved)
 
 
 def test_claims_are_written_and_say_that_few_clips_support_nothing(tmp_path: Path) -> None:
@@ -388,7 +402,11 @@ def test_report_is_one_page_that_needs_no_network(tmp_path: Path) -> None:
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page) and "http" not in page
     assert page.count("data:image/png;base64,") == 7 and page.count("<table") == 7
     assert "Not shown to be better than that" in page
-    for caption in ("the multi-view network, mean of folds 1, 2", "in fold 1, one of 2;", "ablation, fold 1"):
+    for caption in (
+        "the multi-view network, mean of folds 1, 2",
+        "in fold 1, one of 2;",
+        "in each ablation, over the folds",
+    ):
         assert caption in page
     for text in ("<td>Multi-view</td>", "Multi-view against Mel", "ablations/uniform/fold1", "CQT is more accurate"):
         assert text in page

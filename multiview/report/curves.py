@@ -1,4 +1,4 @@
-"""The curves of the report: Figure 2, and the weights of ablations; one style."""
+"""The curves of the report: Figure 2, and what ablations do; one style."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from matplotlib import figure
 from multiview.experiment.results import Results, branches_of, shares
 from multiview.experiment.run import Run, Trial
 from multiview.history import column
-from multiview.report.ablations import with_baseline
+from multiview.report.ablations import baseline, compare_ablations, with_baseline
+from multiview.report.claims import Comparison
 from multiview.support import plots  # noqa: F401  before anything is drawn
 from multiview.systems import JOINT, curve_style, label
 from multiview.views import VIEWS
@@ -125,11 +126,47 @@ def ablated(results: Results) -> tuple[dict[str, Run], str]:
     return first, f"fold {min(common)}" if common else "the first fold of each"
 
 
-def ablated_weights(results: Results) -> figure.Figure:
-    """The weights of the baseline and of the ablations, all of one fold where they have one in common."""
-    runs, which = ablated(results)
-    title = f"{results.dataset}: weights of the branches, {which}"
-    return weights_by_blending({name: pd.DataFrame(run.read_history()) for name, run in runs.items()}, title)
+def moving_weights(results: Results) -> dict[str, pd.DataFrame]:
+    """Of those runs, the histories in which the weights move at all."""
+    histories = {name: pd.DataFrame(run.read_history()) for name, run in ablated(results)[0].items()}
+    return {
+        name: history
+        for name, history in histories.items()
+        if any(np.ptp(history[column("weight", branch)]) for branch in branches_of(history))
+    }
+
+
+def ablation_picture(results: Results) -> figure.Figure:
+    """What each ablation does to the accuracy, and the weights of the runs in which they move."""
+    compared, moving = ablated_differences(results), moving_weights(results)
+    heights = [0.9 + 0.3 * len(compared)] * bool(compared) + [0.6 + 1.5 * len(moving)] * bool(moving)
+    picture = plt.figure(figsize=(7, 0.4 + sum(heights)), layout="constrained")
+    parts = list(picture.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
+    picture.suptitle(f"{results.dataset}: the multi-view network in each ablation", x=0.01, ha="left", fontsize=10)
+    if compared:
+        _draw_differences(parts.pop(0), compared, f"against {baseline(results)}")
+    if moving:
+        _draw_weights(parts.pop(0), moving, "step")
+    return picture
+
+
+def ablated_differences(results: Results) -> dict[str, Comparison]:
+    """Of each ablation against the baseline."""
+    return {name: each for name, each in compare_ablations(results).items() if name != baseline(results)}
+
+
+def _draw_differences(part: figure.SubFigure, compared: Mapping[str, Comparison], against: str) -> None:
+    axes, names = part.subplots(), list(compared)
+    middle = np.array([each.difference for each in compared.values()])
+    ends = np.array([(each.low, each.high) for each in compared.values()])
+    reach = np.abs(ends - middle[:, None]).T
+    axes.errorbar(middle, names, xerr=reach, fmt="o", capsize=3, linewidth=1.6, color=style(JOINT)["color"])
+    axes.axvline(0, color="grey", linewidth=0.8)
+    axes.margins(y=0.5 / len(names))
+    axes.invert_yaxis()
+    first = next(iter(compared.values()))
+    axes.set_xlabel(f"points of clip accuracy {against}, 95 % interval; {first.folds} folds, {first.clips} clips")
+    axes.grid(axis="x", alpha=0.3)
 
 
 def weights_by_blending(histories: Mapping[str, pd.DataFrame], title: str, over: str = "step") -> figure.Figure:
@@ -142,9 +179,14 @@ def weights_by_blending(histories: Mapping[str, pd.DataFrame], title: str, over:
     over : str
         The column of the horizontal axis.
     """
-    picture, panels = plt.subplots(
-        len(histories), 1, figsize=(7, 1 + 1.5 * len(histories)), sharex=True, squeeze=False, layout="constrained"
-    )
+    picture = plt.figure(figsize=(7, 1 + 1.5 * len(histories)), layout="constrained")
+    _draw_weights(picture, histories, over)
+    picture.suptitle(title, x=0.01, ha="left", fontsize=10)
+    return picture
+
+
+def _draw_weights(picture: figure.FigureBase, histories: Mapping[str, pd.DataFrame], over: str) -> None:
+    panels = picture.subplots(len(histories), 1, sharex=True, squeeze=False)
     lines = {}
     for axes, (name, history) in zip(panels[:, 0], histories.items(), strict=True):
         for branch in branches_of(history):
@@ -155,5 +197,3 @@ def weights_by_blending(histories: Mapping[str, pd.DataFrame], title: str, over:
         axes.grid(alpha=0.3)
     panels[-1, 0].set_xlabel("training step" if over == "step" else over)
     panels[0, 0].legend(handles=list(lines.values()), loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
-    picture.suptitle(title, x=0.01, ha="left", fontsize=10)
-    return picture

@@ -13,12 +13,14 @@ from multiview.report.class_figures import confusion_matrix, few_classes, per_cl
 from multiview.report.classes import common_trials, confusion
 from multiview.report.curves import (
     ablated,
-    ablated_weights,
+    ablated_differences,
+    ablation_picture,
     branch_losses,
     branch_weights,
     folds_of_systems,
     folds_said,
     mean_of,
+    moving_weights,
     system_losses,
 )
 from multiview.support.registry import Registry
@@ -55,7 +57,14 @@ def _has_multiview(results: Results) -> bool:
 
 
 def _has_ablations(results: Results) -> bool:
-    return bool(results.ablations)
+    return bool(results.ablations) and bool(ablated_differences(results) or moving_weights(results))
+
+
+def _ablations_caption(results: Results) -> str:
+    differences = "Accuracy of the multi-view branch in each ablation, over the folds that all have"
+    weights = f"Weights of the branches in each ablation whose weights move, {ablated(results)[1]}"
+    found = [(differences, ablated_differences(results)), (weights, moving_weights(results))]
+    return "; ".join(text for text, there in found if there)
 
 
 def _has_common_trials(results: Results) -> bool:
@@ -95,8 +104,8 @@ for _figure in (
     ),
     Figure(
         "ablations",
-        lambda results: f"Weights of the branches in each ablation, {ablated(results)[1]}",
-        ablated_weights,
+        _ablations_caption,
+        ablation_picture,
         _has_ablations,
     ),
     Figure("confusion", _confusion_caption, confusion_matrix, on_page=few_classes),
