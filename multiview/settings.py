@@ -232,6 +232,7 @@ def _record() -> records.Check:
         **dict.fromkeys(("epochs", "batch_size", "window", "evaluation_epochs"), records.whole(1, 2**31 - 1)),
         "sample_rate": records.one_of(SAMPLE_RATES),
         "seed": records.whole(high=MAX_SEED - 1),
+        **dict.fromkeys(("averaging", "view_dropout"), records.number(high=1)),
         "keep": records.one_of(KEEP),
         "schedule": records.one_of(SCHEDULES),
         "precision": records.one_of(PRECISIONS),

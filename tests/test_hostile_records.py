@@ -67,6 +67,8 @@ JSON = {
     ("run.json", entry("settings.epochs", "9" * 4000)): "expected numbers of at most 40 digits, found 4000",
     ("run.json", entry("settings.epochs", "9" * 5000)): "expected numbers of at most 40 digits, found 5000",
     ("run.json", entry("settings.epochs", "0")): "found 0",
+    ("run.json", entry("settings.averaging", "1.5")): "found 1.5",
+    ("run.json", entry("settings.view_dropout", "5")): "found 5",
     ("run.json", entry("settings.keep", '"x"')): "as one of first_best, last_best, loss, end, found 'x'",
     ("run.json", entry("settings.init", '"x"')): "settings.init as an object",
     ("run.json", entry("store.classes", '["yes", "yes"]')): "as names, each once",
