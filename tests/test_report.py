@@ -20,18 +20,17 @@ from multiview.experiment.run import Trial
 from multiview.guessing import Share
 from multiview.history import columns
 from multiview.report import report
-from multiview.report.ablations import ablation_table, stability
 from multiview.report.calibration import calibrated_rows
 from multiview.report.class_figures import per_class
 from multiview.report.classes import class_accuracies, confused_section, confusion
-from multiview.report.curves import ablation_picture, branch_losses, folds_said, mean_curve, system_losses
+from multiview.report.curves import branch_losses, folds_said, mean_curve, system_losses
 from multiview.report.paper import PAPER_TABLE_3
 from multiview.report.section import Section
 from multiview.report.tables import interval_in_words, runs_section, table_3
 from multiview.support import registry
 from multiview.systems import table_rows
 from multiview.views import MEL, VIEWS, paper_views
-from tests.helpers.results import HALF, RIGHT, WRONG, record, write_multiview, write_run, write_runs
+from tests.helpers.results import HALF, RIGHT, WRONG, record, squeezed, write_multiview, write_run, write_runs
 
 
 @pytest.fixture
@@ -40,11 +39,6 @@ def fifth_view() -> Iterator[str]:
     before = registry.snapshot()
     yield VIEWS.register(dataclasses.replace(MEL, name="mfcc", label="My MFCCs", paper=False, colour=None)).name
     registry.restore(before)
-
-
-def squeezed(markdown: str) -> str:
-    """Markdown without the padding of its tables."""
-    return re.sub(" +", " ", markdown)
 
 
 def test_paper_figures_are_of_rows_that_there_are() -> None:
@@ -246,33 +240,6 @@ def test_temperatures_of_seeds_are_averaged_by_fold(tmp_path: Path) -> None:
     assert found.loss_after == pytest.approx(np.average(losses, weights=[2, 2, 4]))
 
 
-def test_baseline_of_ablations_is_named_after_its_own_rule(tmp_path: Path) -> None:
-    """Where the preset's weights are uniform, the paper's are the ablation."""
-    for fold in (1, 2):
-        write_multiview(tmp_path / f"multiview/fold{fold}", fold, joint=RIGHT, blending="uniform")
-        write_multiview(tmp_path / f"ablations/paper/fold{fold}", fold, joint=HALF, blending="paper")
-    report(tmp_path)
-    table = pd.read_csv(tmp_path / "ablations.csv").set_index("ablation")
-    assert table["difference"].to_dict() == {"uniform": 0, "paper": -50}
-    assert "against uniform, points" in (tmp_path / "ablations.md").read_text()
-    (points,) = ablation_picture(collect(tmp_path)).axes  # no weight moves
-    assert [text.get_text() for text in points.get_yticklabels()] == ["paper"]
-    (dot,) = points.get_lines()[0].get_xdata()
-    assert dot == -50 and points.get_xlabel().startswith("points of clip accuracy against uniform")
-
-
-def test_picture_of_ablations_has_the_weights_that_move(tmp_path: Path) -> None:
-    moved = [[0.2] * 5, [0.6, 0.1, 0.1, 0.1, 0.1], [0.1, 0.6, 0.1, 0.1, 0.1]]
-    for fold in (1, 2):
-        write_multiview(tmp_path / f"multiview/fold{fold}", fold, weights=moved)
-        write_multiview(tmp_path / f"ablations/uniform/fold{fold}", fold, weights=[[0.2] * 5] * 3, blending="uniform")
-    points, weights = ablation_picture(collect(tmp_path)).axes
-    assert [text.get_text() for text in points.get_yticklabels()] == ["uniform"]
-    assert weights.get_title(loc="left") == "paper"
-    drawn = np.array([line.get_ydata() for line in weights.get_lines()])
-    np.testing.assert_allclose(drawn.T, moved)
-
-
 def test_claims_are_written_and_say_that_few_clips_support_nothing(tmp_path: Path) -> None:
     report(write_runs(tmp_path))
     claims = pd.read_csv(tmp_path / "claims.csv").set_index("row")
@@ -299,56 +266,11 @@ def test_cells_cannot_break_a_table() -> None:
     assert squeezed(section.markdown()).splitlines()[::2] == [r"| x\|y | z |", r"| a\|b | 1.50 |", "note"]
 
 
-def test_ablations_by_hand(tmp_path: Path) -> None:
-    """W = 1, so evaluations 1 and 2 count. The paper's weights go from (0.95, 0.05) to (0.05, 0.95): 0.9 of
-    the weight moves, and both times one is above 0.9. Uniform stays at 0.2."""
-    uniform, one, other = [0.2] * 5, [0.95, 0, 0, 0, 0.05], [0.05, 0, 0, 0, 0.95]
-    for fold in (1, 2):
-        write_multiview(tmp_path / f"ablations/uniform/fold{fold}", fold, weights=[uniform] * 3, blending="uniform")
-    write_multiview(tmp_path / "multiview/fold1", 1, weights=[uniform, one, other])
-    table = ablation_table(collect(tmp_path)).set_index("ablation")
-    calm = ["largest", "one_hot", "uniform", "change"]
-    assert table.loc["paper", calm].tolist() == pytest.approx([0.95, 1, 0, 0.9])
-    assert table.loc["uniform", calm].tolist() == pytest.approx([0.2, 0, 1, 0])
-    # One fold: the paper's has no other.
-    assert table.loc["uniform", ["blending", "evaluation_interval", "folds"]].tolist() == ["uniform", "epoch", 1]
-    history = pd.read_csv(collect(tmp_path).runs["multiview"][Trial(1)].history)
-    assert np.isnan(stability(history, {"window": 3, "warm_up_epochs": 0})["largest"])
-    assert np.isnan(stability(history, {"window": 1, "warm_up_epochs": 2})["largest"])  # one evaluation is left
-    # The joint branch has half of the clips right in both; the ensemble at (0.05, 0.95) follows it.
-    assert table.loc["uniform", ["multiview", "difference"]].tolist() == [50, 0]
-    assert table.loc["paper", "self_ensemble"] == 50
-
-
 @pytest.mark.parametrize(
     ("steps", "epochs", "words"), [(None, 1, "epoch"), (None, 5, "5 epochs"), (40, 1, "40 steps"), (40, 5, "40 steps")]
 )
 def test_how_often_a_run_is_evaluated(steps: int | None, epochs: int, words: str) -> None:
     assert interval_in_words({"evaluation_interval": steps, "evaluation_epochs": epochs}) == words
-
-
-def test_ablations_of_views_by_hand(tmp_path: Path) -> None:
-    """On all views all clips are right. Without mel the joint branch is wrong everywhere, and without CQT
-    half right: 100 and 50 points less."""
-    for fold in (1, 2):
-        write_multiview(tmp_path / f"multiview/fold{fold}", fold, joint=RIGHT)
-        for view, joint in (("mel", WRONG), ("cqt", HALF)):
-            kept = [each for each in paper_views() if each != view]
-            write_multiview(tmp_path / f"ablations/without_{view}/fold{fold}", fold, kept, joint)
-        write_multiview(tmp_path / f"ablations/uniform/fold{fold}", fold, blending="uniform")
-    report(tmp_path)
-    table = pd.read_csv(tmp_path / "ablations.csv").set_index("ablation")
-    assert table.loc["without_mel", ["views", "difference", "better", "worse"]].tolist() == [
-        "gammatone,cqt,raw", -100, 0, 8
-    ]  # fmt: skip
-    assert table.loc["without_cqt", ["views", "difference"]].tolist() == ["mel,gammatone,raw", -50]
-    assert table.loc["without_mel", "largest"] == 0.25  # of four branches
-    text, page = squeezed((tmp_path / "ablations.md").read_text()), (tmp_path / "report.html").read_text()
-    assert "| Mel | -100.00 (-100.00 to -100.00) | 2, 8 | 0 / 8 |" in text and "| CQT | -50.00 (" in text
-    assert "| without_mel | paper | 1 | epoch | gammatone, cqt, raw | 2 | 0.00 | -100.00 |" in text
-    for part in ("<h2>Views left out</h2>", "<td>Mel</td><td>-100.00 (-100.00 to -100.00)</td>", "without_cqt"):
-        assert part in page
-    assert text.count("2 folds with 8 clips support nothing") == 2  # uniform leaves no view out
 
 
 def test_a_users_own_view_is_in_everything(tmp_path: Path, fifth_view: str, capsys: pytest.CaptureFixture) -> None:

@@ -8,19 +8,16 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure as Picture
 
 from multiview.experiment.results import Results
+from multiview.report.ablation_figures import ablated, ablated_differences, ablation_picture, moving_weights
 from multiview.report.calibration import reliability_diagram
 from multiview.report.class_figures import confusion_matrix, few_classes, per_class
 from multiview.report.classes import common_trials, confusion
 from multiview.report.curves import (
-    ablated,
-    ablated_differences,
-    ablation_picture,
     branch_losses,
     branch_weights,
     folds_of_systems,
     folds_said,
     mean_of,
-    moving_weights,
     system_losses,
 )
 from multiview.support.registry import Registry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,3 +88,8 @@ def write_multiview(path: Path, fold: int, views: Sequence[str] = paper_views(),
     rows = {view: RIGHT if view == "mel" else HALF for view in views} | {"multiview": joint}
     chosen = None if tuple(views) == paper_views() else ",".join(views)
     write_run(path, "multiview", fold, rows, weights=weights, views=chosen, **settings)
+
+
+def squeezed(markdown: str) -> str:
+    """Markdown without the padding of its tables."""
+    return re.sub(" +", " ", markdown)
