@@ -30,17 +30,22 @@ def test_baseline_of_ablations_is_named_after_its_own_rule(tmp_path: Path) -> No
     assert [text.get_text() for text in points.get_yticklabels()] == ["paper"]
     (dot,) = points.get_lines()[0].get_xdata()
     assert dot == -50 and points.get_xlabel().endswith("against uniform, 95 % interval; 2 folds, 8 clips")
-    (interval,) = points.collections[0].get_segments()
-    assert interval[:, 0].tolist() == pytest.approx(table.loc["paper", ["low", "high"]].tolist())
 
 
 def test_picture_of_ablations_has_the_weights_that_move(tmp_path: Path) -> None:
     moved = [[0.2] * 5, [0.6, 0.1, 0.1, 0.1, 0.1], [0.1, 0.6, 0.1, 0.1, 0.1]]
     for fold in (1, 2):
         write_multiview(tmp_path / f"multiview/fold{fold}", fold, weights=moved)
-        write_multiview(tmp_path / f"ablations/uniform/fold{fold}", fold, weights=[[0.2] * 5] * 3, blending="uniform")
+        joint = [0.9, 0.9, 0.1, 0.8]  # one clip more than HALF
+        write_multiview(
+            tmp_path / f"ablations/uniform/fold{fold}", fold, joint=joint, weights=[[0.2] * 5] * 3, blending="uniform"
+        )
     points, weights = ablation_picture(collect(tmp_path)).axes
     assert [text.get_text() for text in points.get_yticklabels()] == ["uniform"]
+    row = ablation_table(collect(tmp_path)).set_index("ablation").loc["uniform"]
+    assert row["difference"] - row["low"] < row["high"] - row["difference"]
+    (interval,) = points.collections[0].get_segments()
+    assert interval[:, 0].tolist() == pytest.approx([row["low"], row["high"]])
     assert weights.get_title(loc="left") == "paper"
     drawn = np.array([line.get_ydata() for line in weights.get_lines()])
     np.testing.assert_allclose(drawn.T, moved)
