@@ -9,9 +9,8 @@ from typing import Any
 import joblib
 
 from data_prep.datasets import DATASETS, Dataset, Option
-from data_prep.datasets.base import whole
 from data_prep.naming import NAME, name_of
-from multiview.options import add_plugin_option
+from multiview.options import add_plugin_option, at_least
 from multiview.support import plugins
 from multiview.support.errors import InputError
 from multiview.views import SAMPLE_RATES, in_order, paper_views
@@ -107,7 +106,7 @@ def _dataset_parser(dataset: Dataset) -> argparse.ArgumentParser:
     parser.add_argument("--audio", type=Path, metavar="DIR", help=f"{dataset.audio}{where_to}")
     parser.add_argument("--store", type=Path, metavar="FILE.h5", help="the store to write")
     parser.add_argument(
-        "--sample-rate", type=whole(), choices=sorted(SAMPLE_RATES), help=f"Hz; {dataset.sample_rate} by default"
+        "--sample-rate", type=at_least(0), choices=sorted(SAMPLE_RATES), help=f"Hz; {dataset.sample_rate} by default"
     )
     parser.add_argument("--views", type=_views, metavar="LIST", help=f"what to store ({','.join(paper_views())})")
     parser.add_argument(
@@ -116,7 +115,9 @@ def _dataset_parser(dataset: Dataset) -> argparse.ArgumentParser:
     parser.add_argument("--plan", action="store_true", help="check what was asked for, print it as JSON, write nothing")
     add_plugin_option(parser)
     where = parser.add_argument_group("where the work is done")
-    where.add_argument("--jobs", type=whole(1), default=joblib.cpu_count(), metavar="N", help="processes (all cores)")
+    where.add_argument(
+        "--jobs", type=at_least(1), default=joblib.cpu_count(), metavar="N", help="processes (all cores)"
+    )
     where.add_argument("--cluster", metavar="ADDRESS", help="on the workers of a Dask scheduler, tcp://host:port")
     own = parser.add_argument_group(f"of {dataset.name}")
     for option in (*(FETCHING if source else ()), *((NAME,) if dataset.named else ()), *dataset.options):

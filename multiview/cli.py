@@ -119,7 +119,7 @@ def add_grid_options(command: Parser) -> None:
     )  # fmt: skip
     add(
         "--jobs",
-        type=options.whole,
+        type=options.at_least(1),
         default=1,
         metavar="N",
         help="runs at a time, one a GPU where there are several (1)",
@@ -137,8 +137,6 @@ def _grid(args: argparse.Namespace) -> int:
     from multiview.experiment.grid import TO_RUN, overview, run_grid, tasks
     from multiview.store import Store
 
-    if args.jobs < 1:
-        raise InputError(f"expected --jobs of at least 1, found {args.jobs}")
     # Absolute for a cluster, whose workers have working directories of their own.
     store, results = (path.absolute() if args.cluster else path for path in (args.store, args.results))
     changes = options.changes(args)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -90,7 +90,7 @@ def training_options() -> dict[str, dict]:
         "freeze_epochs": {
             "type": whole,
             "metavar": "N",
-            "help": "epochs during which what --init or --pretrained gave stays as it is (0)",
+            "help": "epochs, in whole evaluations, during which what --init or --pretrained gave stays as it is (0)",
         },
     }
 
@@ -177,6 +177,17 @@ def whole(text: str) -> int:
     if not re.fullmatch(r"[+-]?[0-9]{1,9}", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"expected a whole number of at most 9 digits, found {shown(text)}")
     return int(text)
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Type of an option that takes a whole number from `least` on."""
+
+    def read(text: str) -> int:
+        if (found := whole(text)) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, found {found}")
+        return found
+
+    return read
 
 
 def names(text: str) -> list[str]:

@@ -154,7 +154,8 @@ def test_segments(clips: np.ndarray, samples: np.ndarray, size: Geometry, most: 
 def segments_of(path: str | Path, sample_rate: int, views: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """The test segments of a sound file, as the networks take them: S of S seconds, evenly spaced, at least one.
 
-    The mean of a network's probabilities over them is what `Predictor.predict_files` says of its branches.
+    The mean of a network's probabilities over them is what `Predictor.predict_files` says of its branches
+    before calibration.
 
     Parameters
     ----------

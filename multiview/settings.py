@@ -288,6 +288,8 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
     given = {key: value for key, value in changes.items() if value is not None}
     given |= {name: origin(given[name]) for name, origin in ORIGINS.items() if name in given}
     settings = replace(settings, **given)
+    if not 0 <= settings.seed < MAX_SEED:
+        raise InputError(f"expected --seed from 0 to {MAX_SEED - 1}, found {settings.seed}")
     if chosen.stretch and changes.get("epochs") is None:
         steps = math.ceil(len(make_split(store, fold, settings.seed).train) / max(1, settings.batch_size))
         evaluations = math.ceil(chosen.least_steps / (steps * chosen.evaluation_epochs))
@@ -302,8 +304,6 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
         value = getattr(settings, field)
         if value is not None and not 0 < value < math.inf:
             raise InputError(f"expected --{field.replace('_', '-')} above 0, found {value}")
-    if not 0 <= settings.seed < MAX_SEED:
-        raise InputError(f"expected --seed from 0 to {MAX_SEED - 1}, found {settings.seed}")
     if settings.freeze_epochs < 0 or settings.freeze_epochs and not (settings.init or settings.pretrained):
         raise InputError(
             f"expected --freeze-epochs from 0, with --init or --pretrained, found {settings.freeze_epochs} with "
@@ -316,11 +316,16 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
         raise InputError(f"expected --averaging from 0 to below 1, found {settings.averaging}")
     if not 0 <= settings.view_dropout < 1:
         raise InputError(f"expected --view-dropout from 0 to below 1, found {settings.view_dropout}")
+    rule = blending.BLENDINGS.find(settings.blending).rule
+    # What does nothing is not recorded, either.
     if not settings.resolve().joint:
         settings = replace(settings, view_dropout=0.0)
+    if len(settings.resolve().branches) == 1:
+        settings = replace(settings, joint_gradient=True)
+    if issubclass(rule, blending.Uniform) and settings.keep != "loss":
+        settings = replace(settings, window=chosen.window)
     every = next(n for n in range(settings.evaluation_epochs, 0, -1) if settings.epochs % n == 0)
     settings = replace(settings, evaluation_epochs=every)
-    blending.BLENDINGS.find(settings.blending)
     settings.names()  # refuses unknown ones
     if settings.pretrained:
         backbones.able(settings.backbone, settings.resolve().views)

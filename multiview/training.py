@@ -159,10 +159,15 @@ def make_network(
 
 def averaged_network(network: BlendedModel, store: Store, settings: Settings, split: Split) -> AveragedNetwork:
     """One for the averaged weights of a run, a `network` like its own, with segments from all over its training set."""
-    size = store.size
-    clips = split.train[:: max(1, len(split.train) * MONITOR_SEGMENTS // STATISTICS_SEGMENTS)]
-    segments = test_segments(clips, store.samples[clips], size, most=MONITOR_SEGMENTS)[:STATISTICS_SEGMENTS]
+    segments = statistics_segments(store, split.train)
     return AveragedNetwork(network, cut(store, segments, settings.resolve().views))
+
+
+def statistics_segments(store: Store, clips: np.ndarray) -> Segments:
+    """Those of `clips` for the statistics of batch normalisation: evenly from the first to the last, 128 at most."""
+    segments = test_segments(clips, store.samples[clips], store.size, most=MONITOR_SEGMENTS)
+    count = min(len(segments), STATISTICS_SEGMENTS)
+    return segments[np.linspace(0, len(segments) - 1, count).round().astype(int)]
 
 
 def compile_network(model: BlendedModel, settings: Settings, steps_per_epoch: int) -> None:

@@ -51,6 +51,17 @@ def test_picture_of_ablations_has_the_weights_that_move(tmp_path: Path) -> None:
     np.testing.assert_allclose(drawn.T, moved)
 
 
+def test_seeds_of_a_fold_count_once(tmp_path: Path) -> None:
+    """Fold 1 with two seeds, fold 2 with one: (100 + 50) / 2 and 50 are 62.5, not the 66.7 of three runs."""
+    for name, seed, joint, weight in (("fold1", 0, RIGHT, 0.9), ("fold1_seed1", 1, HALF, 0.7), ("fold2", 0, HALF, 0.4)):
+        moved = [[0.2] * 5, *[[weight, 1 - weight, 0, 0, 0]] * 2]
+        write_multiview(tmp_path / "multiview" / name, int(name[4]), joint=joint, weights=moved, seed=seed)
+        write_multiview(tmp_path / "ablations/uniform" / name, int(name[4]), joint=WRONG, blending="uniform", seed=seed)
+    row = ablation_table(collect(tmp_path)).set_index("ablation").loc["paper"]
+    assert row["multiview"] == pytest.approx(62.5) and row["folds"] == 2
+    assert row["largest"] == pytest.approx((0.8 + 0.6) / 2)
+
+
 def test_ablations_by_hand(tmp_path: Path) -> None:
     """W = 1, so evaluations 1 and 2 count. The paper's weights go from (0.95, 0.05) to (0.05, 0.95): 0.9 of
     the weight moves, and both times one is above 0.9. Uniform stays at 0.2."""

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from keras import ops
 
 from multiview.averaging import AveragedNetwork
 from multiview.networks import build_network
 from multiview.optimizer import Adam
+from multiview.training import statistics_segments
+from multiview.views import geometry
 
 DECAY = 0.8
 
 
 def values(variables: list) -> list[np.ndarray]:
     return [np.array(ops.convert_to_numpy(each)) for each in variables]
+
+
+@given(classes=st.integers(1, 12), clips=st.integers(1, 60))
+def test_statistics_are_of_all_training_clips(classes: int, clips: int) -> None:
+    """128 of the segments, all where there are fewer, as far apart as they can be: each class has its share."""
+    size, labels = geometry(22050), np.repeat(np.arange(classes), clips)  # sorted, as a folder's are
+    store = SimpleNamespace(samples=np.full(len(labels), 5 * 22050), size=size)
+    segments = statistics_segments(store, np.arange(len(labels)))
+    assert len(segments) == min(5 * len(labels), 128)
+    places = 5 * segments.clips + segments.starts // (size.last_start(5 * 22050) // 4)
+    gaps = np.diff(places)
+    assert places[0] == 0 and places[-1] == 5 * len(labels) - 1
+    assert gaps.max(initial=1) - gaps.min(initial=gaps.max(initial=1)) <= 1 and gaps.min(initial=1) >= 1
+    of_class = np.bincount(labels[segments.clips], minlength=classes)
+    assert of_class.max() - of_class.min() <= 2
 
 
 @pytest.mark.backend

@@ -51,6 +51,9 @@ def test_seeds_are_trials_of_a_fold(tmp_path: Path) -> None:
     write_run(tmp_path / "mel" / "fold1_seed7", "mel", 1, {"mel": RIGHT}, seed=5)
     with pytest.raises(InputError, match="fold1_seed7; found mel, fold1_seed5; move it away"):
         collect(tmp_path)
+    write_run(tmp_path / "other/mel/fold1", "mel", 1, {"mel": RIGHT}, seed=1)
+    write_run(tmp_path / "other/mel/fold1_seed0", "mel", 1, {"mel": RIGHT}, seed=0)  # as `--seed 1,0` calls it
+    assert list(collect(tmp_path / "other").runs["mel"]) == [Trial(1, 0), Trial(1, 1)]
 
 
 def test_a_folder_of_the_users_own_is_left_alone(tmp_path: Path) -> None:

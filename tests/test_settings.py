@@ -39,6 +39,11 @@ def test_words_for_nothing_are_nothing(tiny_store: Store) -> None:
     assert make_settings(tiny_store, "mel", 1, "demo", averaging=0.0, augmentations="none") == plain
     assert make_settings(tiny_store, "mel", 1, "demo", view_dropout=0.5) == plain  # there is no other view
     assert make_settings(tiny_store, "concat", 1, "demo", view_dropout=0.5).view_dropout == 0.5
+    for system in ("mel", "concat"):  # of one branch, whose gradient is the only one
+        assert make_settings(tiny_store, system, 1, "demo", joint_gradient=False).joint_gradient
+    assert not make_settings(tiny_store, "multiview", 1, "demo", joint_gradient=False).joint_gradient
+    for changes, window in (({}, 3), ({"blending": "uniform"}, 5), ({"blending": "uniform", "keep": "loss"}, 3)):
+        assert make_settings(tiny_store, "multiview", 1, "demo", window=3, **changes).window == window
 
 
 def test_a_preset_that_stretches_takes_enough_steps(tiny_store: Store, registries: None) -> None:
@@ -75,11 +80,13 @@ def test_evaluations_divide_the_epochs(tiny_store: Store, epochs: int, every: in
         ({"averaging": 1.0}, "expected --averaging from 0 to below 1, found 1.0"),
         ({"view_dropout": -0.1}, "expected --view-dropout from 0 to below 1, found -0.1"),
         ({"view_dropout": math.nan}, "expected --view-dropout from 0 to below 1, found nan"),
+        ({"seed": -1}, "expected --seed from 0 to 999999, found -1"),
+        ({"seed": -1, "preset": "modern"}, "expected --seed from 0 to 999999, found -1"),  # which draws a split first
     ],
 )
 def test_unknown_names_are_refused(tiny_store: Store, changes: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        make_settings(tiny_store, "multiview", 1, "demo", **changes)
+        make_settings(tiny_store, "multiview", 1, **{"preset": "demo", **changes})
 
 
 def test_store_without_a_view_says_which(tiny_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

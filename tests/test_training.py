@@ -17,6 +17,7 @@ from multiview.augment import Batch, augmented, choose
 from multiview.blending import Algorithm1, DivergedError
 from multiview.evaluation import Monitor
 from multiview.experiment import recorder as recording
+from multiview.experiment.evaluate import evaluate
 from multiview.experiment.run import Run
 from multiview.experiment.train import train
 from multiview.history import Evaluation
@@ -260,6 +261,25 @@ def test_a_run_that_failed_and_was_finished_names_no_reason(tiny_store: Store, t
     assert run.read()["status"] == "failed" and run.read()["reason"] == "out of memory"
     train(tiny_store, settings, run.path)
     assert run.read()["status"] == "trained" and "reason" not in run.read()
+
+
+def test_a_run_that_is_trained_again_is_not_done_before_it_is_tested(
+    tiny_store: Store, tiny_settings, tmp_path: Path
+) -> None:
+    """Where the model is gone and the test is there, a kill would otherwise leave a run that counts as done."""
+    run = train(tiny_store, tiny_settings(epochs=1), tmp_path / "run")
+    evaluate(run)
+    run.model.unlink()
+    assert run.state() == "done"
+    assert not run.begin(tiny_store, tiny_settings(epochs=1))
+    assert run.state() == "interrupted" and not run.predictions.exists()
+    train(tiny_store, tiny_settings(epochs=1), run.path)
+    assert run.state() == "interrupted" and run.model.exists()
+    evaluate(run)
+    assert run.state() == "done"
+    run.model.unlink()
+    run.record.unlink()
+    assert not run.begin(tiny_store, tiny_settings(epochs=1)) and run.state() == "interrupted"
 
 
 def test_a_run_goes_on_with_the_backend_that_began_it(tiny_store: Store, tiny_settings, tmp_path: Path) -> None:

@@ -105,6 +105,23 @@ def test_where_it_starts_is_what_the_source_says(tiny_store: Store, tiny_trained
     assert float(rows(run)[0]["val_loss_mel"]) == pytest.approx(np.log(3), abs=0.4)
 
 
+def test_validation_clips_that_were_heard_are_counted(
+    tiny_store: Store, tiny_trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """None where the split is the same; of another seed's those that trained there; and of all clips."""
+    theirs = make_split(tiny_store, 1, 0)
+    for fold, seed in ((1, 0), (1, 3), (EVERY_CLIP, 0)):
+        split = make_split(tiny_store, fold, seed)
+        expected = len(np.intersect1d(split.validation, theirs.train))
+        settings = settings_of(tiny_store, fold=fold, seed=seed, init=str(tiny_trained.path))
+        found = Initial.of(settings, tiny_store, split)
+        assert found is not None and found.validation_heard == expected
+        said = f"was trained on {expected} of the {len(split.validation)} validation clips"
+        assert (said in capsys.readouterr().err) == (expected > 0)
+    run = train(tiny_store, settings_of(tiny_store, fold=1, seed=3, init=str(tiny_trained.path), epochs=1), tmp_path)
+    assert run.read()["validation_heard"] > 0
+
+
 def test_refusals(tiny_store: Store, tiny_trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(message: str, **changes) -> None:
         with pytest.raises(InputError, match=message):

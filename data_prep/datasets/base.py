@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import os
 import re
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from multiview.options import whole as whole_number
+from multiview.options import at_least
 from multiview.store import About
 from multiview.support.errors import InputError
 from multiview.support.registry import Registry
@@ -211,17 +210,6 @@ def is_part(found: str, name: str) -> bool:
 DATASETS: Registry[Dataset] = Registry("dataset")
 
 
-def whole(least: int = 0) -> Callable[[str], int]:
-    """For `Option.keywords` and the like: the type of a whole number of at least `least`."""
-
-    def number(text: str) -> int:
-        if (found := whole_number(text)) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, found {found}")
-        return found
-
-    return number
-
-
 def seed_option(of: str) -> Option:
     """`--seed N`, in whatever is drawn."""
-    return Option("--seed", f"{of} (0)", {"type": whole(), "metavar": "N"})
+    return Option("--seed", f"{of} (0)", {"type": at_least(0), "metavar": "N"})

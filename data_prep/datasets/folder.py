@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data_prep.datasets.base import DATASETS, ClipFile, Dataset, Index, Option, seed_option, whole
+from data_prep.datasets.base import DATASETS, ClipFile, Dataset, Index, Option, seed_option
 from data_prep.datasets.finding import children, require_folder, stratified_folds
 from data_prep.datasets.tables import read_table, whole_numbers
 from multiview.audio import is_hidden, not_used, sort_out, walk
+from multiview.options import at_least
 from multiview.support.errors import InputError
 from multiview.support.words import counted, listed, shown
 
@@ -230,7 +231,7 @@ DATASETS.register(
             Option(
                 "--draw-folds",
                 f"how many folds to draw ({FOLDS}, or the recordings of the smallest class)",
-                {"type": whole(), "metavar": "N"},
+                {"type": at_least(0), "metavar": "N"},
             ),
             seed_option("of the folds"),
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from multiview.experiment.run import Run
@@ -13,10 +14,11 @@ from multiview.support.errors import InputError
 Place = tuple[str, ...]  # of a clip: folders and name, without suffix and case
 
 
-def heard(run: Run, store: Store) -> list[str]:
+def heard(run: Run, store: Store, parts: Sequence[str] = ("train", "validation")) -> list[str]:
     """Clips of `store` that were in the training or validation of the run, or of what it started from.
 
-    As far as that can be told, and where names alone leave a doubt, a clip counts:
+    `parts` of a `Split` are those that count; of a starter model all do. As far as that can be told, and where names
+    alone leave a doubt, a clip counts:
 
     - `store` is one that a network was trained on, by its fingerprint: its clips are known by their full ids.
     - `store` is another, and the run's own is still there: ids count without suffixes and case, as collections are
@@ -27,11 +29,11 @@ def heard(run: Run, store: Store) -> list[str]:
     record: dict | None = run.read()
     ids, places, own = set[str](), set[Place](), _own_store(run)
     if own and own.fingerprint != store.fingerprint:
-        places |= set(map(_place, _of_split(own, run.settings())))
+        places |= set(map(_place, _of_split(own, run.settings(), parts)))
     while record:
         places |= {_place(name)[-1:] for name in record.get(HEARD) or ()}
         if record["store"]["fingerprint"] == store.fingerprint:
-            ids |= _of_split(store, record["settings"])
+            ids |= _of_split(store, record["settings"], parts)
         record = record.get(STARTED_FROM)
     ends = {end for place in places for end in _ends(place)}
 
@@ -61,9 +63,9 @@ def _ends(place: Place) -> list[Place]:
     return [place[start:] for start in range(len(place))]
 
 
-def _of_split(store: Store, settings: dict) -> set[str]:
+def _of_split(store: Store, settings: dict, parts: Sequence[str]) -> set[str]:
     split = make_split(store, settings["fold"], settings["seed"])
-    return {str(store.ids[row]) for row in (*split.train, *split.validation)}
+    return {str(store.ids[row]) for part in parts for row in getattr(split, part)}
 
 
 def _own_store(run: Run) -> Store | None:

@@ -25,6 +25,7 @@ class Initial:
     run: Run
     network: BlendedModel
     views: tuple[str, ...]
+    validation_heard: int  # how many of the other run's validation clips were in the training of this one
 
     @classmethod
     def of(cls, settings: Settings, store: Store, split: Split) -> Initial | None:
@@ -45,7 +46,7 @@ class Initial:
                 f"expected --init with a network on {' or '.join(wanted)} at {store.sample_rate} Hz, found one on "
                 f"{', '.join(own)} at {recorded['sample_rate']} Hz; name another"
             )
-        tested = {str(store.ids[row]) for row in split.test}
+        tested, validating = ({str(store.ids[row]) for row in rows} for rows in (split.test, split.validation))
         if known := [name for name in (heard(run, store) if tested else ()) if name in tested]:
             raise InputError(
                 f"expected --init with a network that has not heard the test clips of fold {settings.fold}, found "
@@ -53,7 +54,13 @@ class Initial:
             )
         if new := [view for view in wanted if view not in own]:
             print(f"{settings.init.path} has no {', '.join(new)}: started anew", file=sys.stderr)
-        return cls(run, run.load_model(), shared)
+        if validation_heard := sum(name in validating for name in heard(run, store, ["train"])):
+            print(
+                f"{settings.init.path} was trained on {validation_heard} of the {len(validating)} validation clips: "
+                "losses and accuracies on these, and what is chosen and calibrated by them, flatter the network",
+                file=sys.stderr,
+            )
+        return cls(run, run.load_model(), shared, validation_heard)
 
     def statistics(self) -> dict:
         """Those of the views that are taken, with which their networks were trained."""

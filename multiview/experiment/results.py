@@ -182,7 +182,7 @@ def _evaluated(folder: Path, system: str, failed: list[tuple[Path, str]]) -> dic
         if metrics["system"] != system and system not in system_names():
             continue  # a folder of the user's own, such as a copy
         trial = trial_of(run)
-        if metrics["system"] != system or path.name not in (trial.folder(), trial.folder(first=trial.seed)):
+        if metrics["system"] != system or path.name not in trial.folders():
             raise InputError(
                 f"expected in {path} a run of {system}, {path.name}; found {metrics['system']}, "
                 f"{trial.folder()}; move it away"

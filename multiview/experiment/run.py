@@ -45,7 +45,11 @@ class Trial(NamedTuple):
 
     def folder(self, first: int = 0) -> str:
         """Name of the run's directory, where runs with the seed `first` are called by their folds alone."""
-        return f"fold{self.fold}" + (f"_seed{self.seed}" if self.seed != first else "")
+        return self.folders()[self.seed != first]
+
+    def folders(self) -> tuple[str, str]:
+        """Both names that it may have: where its seed is the first, and where it is another."""
+        return f"fold{self.fold}", f"fold{self.fold}_seed{self.seed}"
 
     def __str__(self) -> str:
         """As people say it after `fold`."""
@@ -274,10 +278,17 @@ class Run:
                     self.update(store=wanted["store"])
             else:
                 self._same_backend(found)
+                self._forget_test()
                 self.update(store=wanted["store"], status="running", **continued(found, devices))
             return finished
+        self._forget_test()
         write_json(self.record, {**wanted, "status": "running", "started": now(), **here(devices)})
         return False
+
+    def _forget_test(self) -> None:
+        """Drop what a test said of a network that is trained again: with it, the run would count as done."""
+        for path in (self.metrics, self.predictions):
+            path.unlink(missing_ok=True)
 
     def _same_backend(self, found: dict) -> None:
         """Whether what was begun can go on: random numbers, and their states, are those of a backend."""

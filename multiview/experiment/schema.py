@@ -11,6 +11,7 @@ from multiview.views import SAMPLE_RATES
 
 HEARD = "heard"  # entry of `run.json`: the clips of the training, where the store cannot tell
 STARTED_FROM = "started_from"  # entry: what `--init` named, as its own `run.json` says it
+VALIDATION_HEARD = "validation_heard"  # entry: how many of the validation clips that one was trained on
 CONTINUED = "continued"  # entry: what took the training up where it was not what began it
 STOPPED = "stopped"  # entry: the evaluation at which a callback ended the training
 
@@ -62,6 +63,7 @@ RUN = fields(
             fields({}, {"started": word, "commit": maybe(word), "software": mapping(word), "machine": _MACHINE})
         ),
         "parameters": whole(),
+        VALIDATION_HEARD: whole(),
         "clips": fields({"train": whole(), "validation": whole()}, {"monitor": whole(), "test": whole()}),
         "kept": mapping(whole()),
         STOPPED: mapping(whole()),

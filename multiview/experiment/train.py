@@ -20,7 +20,7 @@ from multiview.experiment.outlook import Outlook
 from multiview.experiment.placement import ALONE, Placement
 from multiview.experiment.recorder import Follower, Recorder
 from multiview.experiment.run import Run
-from multiview.experiment.schema import STARTED_FROM, STOPPED
+from multiview.experiment.schema import STARTED_FROM, STOPPED, VALIDATION_HEARD
 from multiview.experiment.team import Team, joined
 from multiview.networks import BlendedModel
 from multiview.settings import Settings
@@ -120,7 +120,7 @@ def _fit(
     model = build()
     started = start(model, settings, initial)
     if initial:
-        run.update(**{STARTED_FROM: initial.record()})
+        run.update(**{STARTED_FROM: initial.record(), VALIDATION_HEARD: initial.validation_heard})
     compile_network(model, settings, data.steps_per_epoch)
 
     recorder = (Recorder if team.first else Follower)(run, system, settings.keep, settings.window)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -81,8 +82,10 @@ def ablation_table(results: Results) -> pd.DataFrame:
     comparisons, records = compare_ablations(results), []
     for name, trials in _common_runs(results).items():
         runs, each = list(trials.values()), comparisons[name]
-        scores, settings = [run.read_metrics()["accuracy"] for run in runs], runs[0].settings()
+        settings = runs[0].settings()
+        scores = pd.DataFrame([run.read_metrics()["accuracy"] for run in runs])[[JOINT, "self_ensemble"]]
         calm = pd.DataFrame([stability(pd.DataFrame(run.read_history()), settings) for run in runs])
+        accuracy, calm_ = (_mean(found, trials) for found in (100 * scores, calm))
         records.append(
             {
                 "ablation": name,
@@ -90,14 +93,18 @@ def ablation_table(results: Results) -> pd.DataFrame:
                 "evaluation_interval": interval_in_words(settings),
                 "views": ",".join(runs[0].system().views),
                 "folds": each.folds,
-                "multiview": 100 * np.mean([score[JOINT] for score in scores]),
-                "self_ensemble": 100 * np.mean([score["self_ensemble"] for score in scores]),
+                **accuracy,
                 "difference": each.difference,
-                **calm.mean(),
+                **calm_,
                 **{key: getattr(each, key) for key in ("low", "high", "better", "worse", "p")},
             }
         )
     return pd.DataFrame(records)
+
+
+def _mean(found: pd.DataFrame, trials: Iterable[Trial]) -> pd.Series:
+    """Mean over folds of what a row a trial says, each fold's being that of its seeds."""
+    return found.groupby([trial.fold for trial in trials]).mean().mean()
 
 
 def ablation_section(results: Results) -> Section:

@@ -116,24 +116,18 @@ def folds_of_systems(results: Results) -> str:
     return "; ".join(f"{', '.join(names)}: {mean_of(trials)}" for trials, names in systems.items())
 
 
-def weights_by_blending(histories: Mapping[str, pd.DataFrame], title: str, over: str = "step") -> figure.Figure:
+def draw_weights(picture: figure.FigureBase, histories: Mapping[str, pd.DataFrame], over: str = "step") -> None:
     """The weights over training of several multi-view runs, one below the other, as in Figure 2 (b).
 
     Parameters
     ----------
+    picture : figure
+        Or a part of one.
     histories : mapping
         Name of a panel to a `history.csv`; each may have branches of its own.
     over : str
         The column of the horizontal axis.
     """
-    picture = plt.figure(figsize=(7, 1 + 1.5 * len(histories)), layout="constrained")
-    draw_weights(picture, histories, over)
-    picture.suptitle(title, x=0.01, ha="left", fontsize=10)
-    return picture
-
-
-def draw_weights(picture: figure.FigureBase, histories: Mapping[str, pd.DataFrame], over: str = "step") -> None:
-    """Those panels in a picture or a part of one."""
     panels = picture.subplots(len(histories), 1, sharex=True, squeeze=False)
     lines = {}
     for axes, (name, history) in zip(panels[:, 0], histories.items(), strict=True):

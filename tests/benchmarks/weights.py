@@ -22,8 +22,8 @@ from multiview.blending import BLENDINGS as DECLARED
 from multiview.blending import Rule, Signed, Slopes
 from multiview.history import column
 from multiview.report.ablations import calmness
-from multiview.report.curves import weights_by_blending
-from multiview.support.plots import save
+from multiview.report.curves import draw_weights
+from multiview.support import plots
 from multiview.systems import JOINT, find_system
 
 BRANCHES = find_system(JOINT).branches
@@ -177,7 +177,10 @@ def draw(path: Path, seed: int, window: int, shown: int = 1500) -> None:
         weights = replay(synthetic(noise, seed, shown), window, blending)
         history = pd.DataFrame(weights, columns=[column("weight", branch) for branch in BRANCHES])
         histories[f"noise {name}"] = history.rename_axis("evaluation").reset_index()
-    save(weights_by_blending(histories, f"Synthetic losses, W = {window}", "evaluation"), path)
+    picture = plots.plt.figure(figsize=(7, 1 + 1.5 * len(histories)), layout="constrained")
+    draw_weights(picture, histories, "evaluation")
+    picture.suptitle(f"Synthetic losses, W = {window}", x=0.01, ha="left", fontsize=10)
+    plots.save(picture, path)
 
 
 def main() -> None:
