@@ -11,7 +11,7 @@ from keras import layers
 
 from multiview.networks import BlendedModel
 
-STATISTICS_SEGMENTS = 128  # from which the statistics of batch normalisation are taken anew
+STATISTICS_SEGMENTS = 256  # from which the statistics of batch normalisation are taken anew
 
 
 class InTraining(keras.Model):

@@ -164,7 +164,7 @@ def averaged_network(network: BlendedModel, store: Store, settings: Settings, sp
 
 
 def statistics_segments(store: Store, clips: np.ndarray) -> Segments:
-    """Those of `clips` for the statistics of batch normalisation: evenly from the first to the last, 128 at most."""
+    """Those of `clips` for the statistics of batch normalisation: evenly from the first to the last, 256 at most."""
     segments = test_segments(clips, store.samples[clips], store.size, most=MONITOR_SEGMENTS)
     count = min(len(segments), STATISTICS_SEGMENTS)
     return segments[np.linspace(0, len(segments) - 1, count).round().astype(int)]

@@ -26,11 +26,11 @@ def values(variables: list) -> list[np.ndarray]:
 
 @given(classes=st.integers(1, 12), clips=st.integers(1, 60))
 def test_statistics_are_of_all_training_clips(classes: int, clips: int) -> None:
-    """128 of the segments, all where there are fewer, as far apart as they can be: each class has its share."""
+    """256 of the segments, all where there are fewer, as far apart as they can be: each class has its share."""
     size, labels = geometry(22050), np.repeat(np.arange(classes), clips)  # sorted, as a folder's are
     store = SimpleNamespace(samples=np.full(len(labels), 5 * 22050), size=size)
     segments = statistics_segments(store, np.arange(len(labels)))
-    assert len(segments) == min(5 * len(labels), 128)
+    assert len(segments) == min(5 * len(labels), 256)
     places = 5 * segments.clips + segments.starts // (size.last_start(5 * 22050) // 4)
     gaps = np.diff(places)
     assert places[0] == 0 and places[-1] == 5 * len(labels) - 1
