@@ -74,8 +74,12 @@ class AveragedNetwork:
             for target, (_, average) in zip(self._averaged, averages, strict=True):
                 copy(target, average)
         self._freeze_as(model)
-        self._in_training.predict_on_batch(self.segments)
+        self.renew()
         return self.network
+
+    def renew(self) -> None:
+        """Take the statistics of batch normalisation anew."""
+        self._in_training.predict_on_batch(self.segments)
 
     def _freeze_as(self, model: BlendedModel) -> None:
         """Leave alone the statistics of layers that are frozen in training, where they are not taken from batches."""

@@ -163,10 +163,10 @@ def averaged_network(network: BlendedModel, store: Store, settings: Settings, sp
     return AveragedNetwork(network, cut(store, segments, settings.resolve().views))
 
 
-def statistics_segments(store: Store, clips: np.ndarray) -> Segments:
-    """Those of `clips` for the statistics of batch normalisation: evenly from the first to the last, 256 at most."""
+def statistics_segments(store: Store, clips: np.ndarray, most: int = STATISTICS_SEGMENTS) -> Segments:
+    """Those of `clips` for the statistics of batch normalisation: evenly from the first to the last, `most` at most."""
     segments = test_segments(clips, store.samples[clips], store.size, most=MONITOR_SEGMENTS)
-    count = min(len(segments), STATISTICS_SEGMENTS)
+    count = min(len(segments), most)
     return segments[np.linspace(0, len(segments) - 1, count).round().astype(int)]
 
 
