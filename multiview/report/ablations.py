@@ -85,7 +85,6 @@ def ablation_table(results: Results) -> pd.DataFrame:
         settings = runs[0].settings()
         scores = pd.DataFrame([run.read_metrics()["accuracy"] for run in runs])[[JOINT, "self_ensemble"]]
         calm = pd.DataFrame([stability(pd.DataFrame(run.read_history()), settings) for run in runs])
-        accuracy, calm_ = (_mean(found, trials) for found in (100 * scores, calm))
         records.append(
             {
                 "ablation": name,
@@ -93,9 +92,9 @@ def ablation_table(results: Results) -> pd.DataFrame:
                 "evaluation_interval": interval_in_words(settings),
                 "views": ",".join(runs[0].system().views),
                 "folds": each.folds,
-                **accuracy,
+                **_mean(100 * scores, trials),
                 "difference": each.difference,
-                **calm_,
+                **_mean(calm, trials),
                 **{key: getattr(each, key) for key in ("low", "high", "better", "worse", "p")},
             }
         )
