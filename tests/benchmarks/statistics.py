@@ -29,14 +29,14 @@ from multiview.systems import find_system
 from multiview.training import statistics_segments
 
 
-def figures(model: BlendedModel, store: Store, split_rows: np.ndarray, scored: str) -> tuple[float, float, float]:
+def figures(model: BlendedModel, store: Store, clips: np.ndarray, scored: str) -> tuple[float, float, float]:
     """Cross-entropy of segments, accuracy of clips, and that of the self-ensemble, NaN for one branch; in %."""
-    segments = test_segments(split_rows, store.samples[split_rows], store.size, most=MONITOR_SEGMENTS)
-    found, labels = predict_segments(model, store, segments), store.labels[split_rows]
+    segments = test_segments(clips, store.samples[clips], store.size, most=MONITOR_SEGMENTS)
+    found, labels = predict_segments(model, store, segments), store.labels[clips]
     loss = cross_entropy(found[scored], store.labels[segments.clips])
-    clips = {branch: average_by_clip(each, segments.clips) for branch, each in found.items()}
-    together = accuracy(self_ensemble(clips, model.weights_by_branch()), labels) if len(clips) > 1 else np.nan
-    return loss, 100 * accuracy(clips[scored], labels), 100 * together
+    by_clip = {branch: average_by_clip(each, segments.clips) for branch, each in found.items()}
+    together = accuracy(self_ensemble(by_clip, model.weights_by_branch()), labels) if len(by_clip) > 1 else np.nan
+    return loss, 100 * accuracy(by_clip[scored], labels), 100 * together
 
 
 def rows(path: Path, counts: list[int]) -> list[dict]:
