@@ -89,6 +89,9 @@ def test_any_rule_but_the_presets_own_is_an_ablation(tiny_store: Store, tmp_path
     for preset, own in (("calm", "uniform"), ("demo", "paper")):
         with pytest.raises(InputError, match=f"ablations/{own} is what preset {preset} does anyway; drop it"):
             tasks(tiny_store, tmp_path, preset, ["mel"], [1], ablations=[own])
+    # Weights that are uniform throughout, of a network that is kept at the end, have no W.
+    with pytest.raises(InputError, match="ablations/window5 is what preset modern does anyway; drop it"):
+        tasks(tiny_store, tmp_path, "modern", ["mel"], [1], ablations=["window5"])
 
 
 def test_unknown_systems_and_folds_are_refused(tiny_store: Store, tmp_path: Path) -> None:
