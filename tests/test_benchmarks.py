@@ -146,7 +146,7 @@ def test_curves_of_two_grids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
 
 def test_replayed_ensembles_count_folds_alike(tmp_path: Path) -> None:
     """Two seeds of fold 1 and one of fold 2, trained with uniform weights: what metrics.json says of each by itself."""
-    source = Path(__file__).parents[1] / "results" / "esc10" / "modern" / "multiview"
+    source = Path(__file__).parents[1] / "results" / "esc10" / "modern_26_clips" / "multiview"
     scores = {}
     for name in ("fold1", "fold1_seed1", "fold2"):
         shutil.copytree(source / name, tmp_path / "multiview" / name, ignore=shutil.ignore_patterns("model.keras"))
