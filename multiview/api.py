@@ -102,6 +102,7 @@ def train(
     averaging: float | None = None,
     joint_gradient: bool | None = None,
     view_dropout: float | None = None,
+    skip_silence: bool | None = None,
     views: Names | None = None,
     backbone: str | None = None,
     augmentations: Names | None = None,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import keras
 
 BATCH_SIZE = 64
+UNTOLD = 1e-6  # weight in a mean of what says nothing, so that a clip of nothing else has one
 PROBABILITY_FLOOR = 1e-7  # as in Keras's cross-entropy, so that one sure mistake costs 16, not infinity
 
 
@@ -31,11 +32,21 @@ def predict_segments(
     return {branch: np.concatenate([output[branch] for output in outputs]) for branch in outputs[0]}
 
 
+def told(probabilities: np.ndarray) -> np.ndarray:
+    """Weights of segments in means over them, float32 [..., 1] of probabilities [..., classes].
+
+    1; next to nothing where all classes are alike to the last bit, as networks with `skip_silence` have them of a
+    segment without sound.
+    """
+    spread = probabilities.max(axis=-1, keepdims=True) > probabilities.min(axis=-1, keepdims=True)
+    return np.where(spread, 1, UNTOLD).astype(np.float32)
+
+
 def average_by_clip(probabilities: np.ndarray, clips: np.ndarray) -> np.ndarray:
-    """Mean over the segments of each clip: [segments, classes] to [clips, classes], in their order."""
-    begins = np.flatnonzero(np.diff(clips, prepend=-1))
-    counts = np.diff(begins, append=len(clips))
-    return (np.add.reduceat(probabilities, begins, axis=0) / counts[:, np.newaxis]).astype(np.float32)
+    """Mean over the segments of each clip, weighted by `told`: [segments, classes] to [clips, classes], in order."""
+    begins, weights = np.flatnonzero(np.diff(clips, prepend=-1)), told(probabilities)
+    sums, total = (np.add.reduceat(values, begins, axis=0) for values in (probabilities * weights, weights))
+    return (sums / total).astype(np.float32)
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -74,7 +85,8 @@ def late_fusion(probabilities: Sequence[np.ndarray]) -> np.ndarray:
 class Monitor:
     """Measures the losses that steer the blending: monitor and validation clips of a split, in inference mode.
 
-    The segments are evenly spaced and the same every time; the accuracy is that of clips.
+    The segments are evenly spaced and the same every time, and the losses those of the ones that say something
+    (`told`); the accuracy is that of clips.
     """
 
     def __init__(self, store: Store, split: Split, batch_size: int) -> None:
@@ -90,6 +102,8 @@ class Monitor:
         segments = test_segments(clips, self.store.samples[clips], self.store.size, most=MONITOR_SEGMENTS)
         labels, losses, scores = self.store.labels, {}, {}
         for branch, probabilities in predict_segments(model, self.store, segments, self.batch_size).items():
-            losses[branch] = cross_entropy(probabilities, labels[segments.clips])
+            heard = told(probabilities)[:, 0] == 1
+            heard |= not heard.any()
+            losses[branch] = cross_entropy(probabilities[heard], labels[segments.clips[heard]])
             scores[branch] = accuracy(average_by_clip(probabilities, segments.clips), labels[clips])
         return losses, scores

@@ -66,11 +66,12 @@ class Classifier(layers.Dense):
 
     FLOOR = 1e-30  # whose inverse float32 holds, also with a scaled loss
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """[batch, dimensions] to probabilities [batch, units]."""
-        if keras.backend.backend() == "tensorflow":
-            return super().call(inputs, training=training)
-        return _floored_softmax(ops.matmul(inputs, self.kernel) + self.bias)
+    def call(self, inputs: Any, sounding: Any = None, training: bool | None = None) -> Any:
+        """[batch, dimensions] to probabilities [batch, units]; all alike where `sounding` [batch, 1] is 0, not 1."""
+        x = ops.matmul(inputs, self.kernel) + self.bias
+        if sounding is not None:
+            x = x * sounding
+        return self.activation(x) if keras.backend.backend() == "tensorflow" else _floored_softmax(x)
 
 
 @ops.custom_gradient
@@ -82,6 +83,28 @@ def _floored_softmax(x: Any) -> tuple:
         return moved - p * ops.sum(moved, axis=-1, keepdims=True)
 
     return p, gradient
+
+
+@keras.saving.register_keras_serializable(package="multiview")
+class Sounding(keras.layers.Layer):
+    """Segments of a view [batch, steps, ...] to 1 where they hold sound and 0 where they hold none, [batch, 1].
+
+    Parameters
+    ----------
+    silence, quiet : float
+        The value of silence, and how far from it values may be that hold no sound, as a `View` declares them.
+    """
+
+    def __init__(self, silence: float, quiet: float, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.silence, self.quiet = silence, quiet
+
+    def call(self, inputs: Any) -> Any:
+        farthest = ops.max(ops.abs(inputs - self.silence), axis=tuple(range(1, len(inputs.shape))))
+        return ops.cast(farthest[:, None] > self.quiet, "float32")
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "silence": self.silence, "quiet": self.quiet}
 
 
 @keras.saving.register_keras_serializable(package="multiview")

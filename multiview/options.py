@@ -60,6 +60,10 @@ def training_options() -> dict[str, dict]:
             "metavar": "P",
             "help": "probability that the joint branch misses a view in training (0)",
         },
+        "skip_silence": {
+            "action": argparse.BooleanOptionalAction,
+            "help": "whether segments without sound do not count in an answer (the preset's)",
+        },
         "views": {
             "metavar": "LIST",
             "help": f"views of {' and '.join(JOINT_SYSTEMS)}, of {','.join(VIEWS)} ({','.join(paper_views())})",

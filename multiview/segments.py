@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from multiview.audio import read_audio
-from multiview.views import VIEWS, Geometry, excerpts, geometry, paper_views
+from multiview.views import VIEWS, Geometry, excerpts, geometry, hearing, paper_views
 
 # Segments of a clip when training is monitored: all of a 5 s clip, and as many of a longer one, where
 # S of them would take longer than the epoch itself.
@@ -104,6 +104,14 @@ def cut_in_graph(values: Mapping[str, Any], sample_rate: int, segments: Segments
 def random_starts(lasts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One start a clip, uniform from 0 to its last possible one; int64 [clips]."""
     return rng.integers(0, lasts, endpoint=True)
+
+
+def hold_sound(features: Features, segments: Segments) -> np.ndarray:
+    """Which segments hold sound; bool [segments]."""
+    view = hearing(features.values)
+    grid, values = VIEWS[view].grid(features.sample_rate), features.values[view]
+    begins = features.offsets[view][segments.clips] + segments.starts // grid.hop
+    return np.array([VIEWS[view].sounding(values[begin : begin + grid.segment]).any() for begin in begins], bool)
 
 
 def even_starts(last: Any, count: Any, ops: Any = np) -> Any:

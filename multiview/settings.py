@@ -14,7 +14,7 @@ from multiview.support import records
 from multiview.support.errors import InputError
 from multiview.support.registry import Registry
 from multiview.systems import System, chosen_views, find_system
-from multiview.views import SAMPLE_RATES
+from multiview.views import SAMPLE_RATES, hearing
 
 DECAY = 0.8  # of the learning rate ...
 MILESTONES = (0.1, 0.2, 0.3)  # ... after these shares of the epochs (Sec. 3.1.3)
@@ -43,7 +43,8 @@ class Preset:
     `width` is a factor on the widths of Tables 1 and 2, `sample_rate` in Hz and `epochs` are the
     dataset's own where None, and `window` is W of Algorithm 1 in evaluations. `keep` is one of KEEP, `schedule` one
     of SCHEDULES, `averaging` the decay of the exponential average of the weights that is evaluated and kept, and
-    `joint_gradient` whether the joint branch trains the views' networks. `least_steps` and `least_clips` are the
+    `joint_gradient` whether the joint branch trains the views' networks, and `skip_silence` whether all classes are
+    alike of segments without sound, which are left out of means. `least_steps` and `least_clips` are the
     training steps, and the training clips of the rarest class, of the smallest task that the preset was made for, which
     `made_for` names; 0 where there is none. With `stretch` training takes as many epochs as make `least_steps`, in
     whole evaluations, where `epochs` do not. Evaluations are `evaluation_epochs` apart, or the next fewer that divide
@@ -65,6 +66,7 @@ class Preset:
     schedule: str = "steps"
     averaging: float | None = None
     joint_gradient: bool = True
+    skip_silence: bool = False
     blending: str = blending.PAPER.name
     augmentations: str | None = None
     stretch: bool = False
@@ -126,6 +128,7 @@ PRESETS.register(
         keep="end",
         schedule="cosine",
         averaging=0.99,
+        skip_silence=True,
         blending="uniform",
         augmentations="mix,gain,masks",
         stretch=True,
@@ -182,6 +185,7 @@ class Settings:
     averaging: float | None = None
     joint_gradient: bool = True
     view_dropout: float = 0.0  # of a system on several
+    skip_silence: bool = False
     views: str | None = None  # of a system on several, a list; the paper's four where None
     backbone: str | None = None  # NAME or VIEW=NAME,...; the paper's where None
     augmentations: str | None = None  # a list
@@ -330,6 +334,8 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
     if settings.pretrained:
         backbones.able(settings.backbone, settings.resolve().views)
     store.require(settings.resolve().views, f"system {system}")
+    if settings.skip_silence:
+        hearing(settings.resolve().views)  # refuses what declares no silence
     if settings.sample_rate != store.sample_rate:
         raise InputError(
             f"preset {preset} expects a store at {settings.sample_rate} Hz, {store.path} is at "

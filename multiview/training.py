@@ -14,7 +14,14 @@ from multiview.augment import Batch, augmented, choose
 from multiview.averaging import STATISTICS_SEGMENTS, AveragedNetwork, averages_of, copy
 from multiview.networks import BlendedModel, build_network
 from multiview.optimizer import Adam
-from multiview.segments import MONITOR_SEGMENTS, Segments, cut, random_starts, test_segments
+from multiview.segments import (
+    MONITOR_SEGMENTS,
+    Segments,
+    cut,
+    hold_sound,
+    random_starts,
+    test_segments,
+)
 from multiview.settings import Settings
 from multiview.splits import Split
 from multiview.store import Store
@@ -153,19 +160,27 @@ def make_network(
         backbone=settings.backbone,
         joint_gradient=settings.joint_gradient,
         view_dropout=settings.view_dropout,
+        skip_silence=settings.skip_silence,
         gradient_checkpointing=settings.gradient_checkpointing,
     )
 
 
 def averaged_network(network: BlendedModel, store: Store, settings: Settings, split: Split) -> AveragedNetwork:
     """One for the averaged weights of a run, a `network` like its own, with segments from all over its training set."""
-    segments = statistics_segments(store, split.train)
+    segments = statistics_segments(store, split.train, skip_silence=settings.skip_silence)
     return AveragedNetwork(network, cut(store, segments, settings.resolve().views))
 
 
-def statistics_segments(store: Store, clips: np.ndarray, most: int = STATISTICS_SEGMENTS) -> Segments:
-    """Those of `clips` for the statistics of batch normalisation: evenly from the first to the last, `most` at most."""
+def statistics_segments(
+    store: Store, clips: np.ndarray, most: int = STATISTICS_SEGMENTS, skip_silence: bool = False
+) -> Segments:
+    """Those of `clips` for the statistics of batch normalisation: evenly from the first to the last, `most` at most.
+
+    With `skip_silence` of those that hold sound, if any does.
+    """
     segments = test_segments(clips, store.samples[clips], store.size, most=MONITOR_SEGMENTS)
+    if skip_silence and (sounding := hold_sound(store, segments)).any():
+        segments = segments[sounding]
     count = min(len(segments), most)
     return segments[np.linspace(0, len(segments) - 1, count).round().astype(int)]
 

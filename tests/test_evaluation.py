@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -16,6 +19,46 @@ def test_average_by_clip() -> None:
     clips = np.array([7, 7, 7, 3, 3])
     expected = [[0.5, 0.5], [0.3, 0.7]]
     np.testing.assert_allclose(evaluation.average_by_clip(probabilities, clips), expected, atol=1e-6)
+
+
+def test_segments_of_which_nothing_is_said_do_not_count() -> None:
+    """All classes alike to the last bit: out of the mean of a clip, unless it has no others."""
+    third = np.full(3, 1, np.float32) / np.float32(3)
+    some, other = np.array([0.5, 0.3, 0.2], np.float32), np.array([0.1, 0.2, 0.7], np.float32)
+    found = evaluation.average_by_clip(np.stack([some, third, third, other, third]), np.array([4, 4, 4, 4, 9]))
+    np.testing.assert_allclose(found, [(some + other) / 2, third], atol=2e-6)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+    nearly = third + np.array([0, 1e-6, -1e-6], np.float32)
+    np.testing.assert_allclose(
+        evaluation.average_by_clip(np.stack([some, nearly]), np.zeros(2)), [(some + nearly) / 2], rtol=1e-6
+    )
+
+
+class Mumbler:
+    """Stands in for a network: sure of class 1 where the first mel frame is louder than `limit`, mute elsewhere."""
+
+    input: ClassVar = {"mel": None}
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    def predict_on_batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        loud = batch["mel"][:, 0].max(axis=(1, 2)) > self.limit
+        return {"mel": np.where(loud[:, None], [0.1, 0.8, 0.1], 1 / 3).astype(np.float32)}
+
+
+def test_losses_are_of_segments_of_which_something_is_said(tiny_store: Store) -> None:
+    clips = np.arange(len(tiny_store))
+    segments = test_segments(clips, tiny_store.samples[clips], tiny_store.size)
+    places = zip(segments.clips, segments.starts, strict=True)
+    peaks = np.array([tiny_store.clip("mel", clip)[start // 441].max() for clip, start in places])
+    limit = float(np.median(peaks))
+    loud = peaks > limit
+    labels = tiny_store.labels[segments.clips[loud]]
+    split = SimpleNamespace(monitor=clips, validation=clips)
+    found = evaluation.Monitor(tiny_store, split, 64)(Mumbler(limit))
+    expected = -np.log(np.where(labels == 1, 0.8, 0.1)).mean()
+    assert found.train["mel"] == found.validation["mel"] == pytest.approx(expected)
 
 
 def test_cross_entropy_is_equation_1() -> None:

@@ -11,7 +11,7 @@ import pytest
 from keras import ops
 
 from multiview import crnn, networks
-from multiview.layers import AttentionPooling
+from multiview.layers import AttentionPooling, Dropout, Sounding
 from multiview.networks import build_network
 from multiview.optimizer import Adam
 from multiview.support.errors import InputError
@@ -243,6 +243,57 @@ def test_joint_branch_may_miss_views(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(views[1], np.where(missed[..., None], 0, views[0] / (1 - rate)), atol=1e-5)
     assert abs(missed.mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / missed.size)
     assert len(np.unique(missed, axis=0)) == 4  # each by itself
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("system", ["multiview", "concat", "gammatone", "raw"])
+def test_silence_says_nothing(system: str, rng: np.random.Generator, tmp_path: Path) -> None:
+    """All classes alike, to the last bit, of what holds no sound; else as without, and as loaded again."""
+    plain = build_network(system, 3, 22050, 1 / 32)
+    model = build_network(system, 3, 22050, 1 / 32, skip_silence=True)
+    model.set_weights(plain.get_weights())
+    inputs = segments(model, 6, rng)
+    for view, values in inputs.items():
+        floor, step = (0, 1 / 32768) if view == "raw" else (-100, 10)
+        values[2], values[3] = floor, floor
+        values[3, 5, 0] = floor + step  # noise of the last bit, or 10 dB above the floor: still nothing
+        just = np.full_like(values[:1], floor)
+        just[0, 7, 0] = floor + 1.01 * step
+        told = Sounding(VIEWS[view].silence, VIEWS[view].quiet)(np.concatenate([values, just]))
+        assert ops.convert_to_numpy(told)[:, 0].tolist() == [1, 1, 0, 0, 1, 1, 1]
+    silent = np.array([False, False, True, True, False, False])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    without, found, again = (each.predict_on_batch(inputs) for each in (plain, model, loaded))
+    for branch, values in found.items():
+        assert (np.ptp(values, axis=1) == 0).tolist() == silent.tolist()
+        np.testing.assert_allclose(values[silent], 1 / 3, rtol=1e-6)
+        np.testing.assert_allclose(values[~silent], without[branch][~silent], atol=1e-6)
+        np.testing.assert_allclose(again[branch], values, atol=1e-6)
+
+
+@pytest.mark.backend
+def test_nothing_is_learnt_of_silence(rng: np.random.Generator) -> None:
+    """Segments without sound have no gradient; the others have that of a batch of their own, half as large."""
+    moved = []
+    for rows in ([0, 1, 2, 3], [0, 1]):
+        keras.utils.set_random_seed(0)
+        model = build_network("gammatone", 3, 22050, 1 / 32, skip_silence=True)
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.Dropout | Dropout):
+                layer.rate = 0.0
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+        model.compile(optimizer=keras.optimizers.SGD(len(rows) / 4))
+        inputs = segments(model, 4, np.random.default_rng(1))
+        inputs["gammatone"][2:] = -100
+        before = [ops.convert_to_numpy(each) for each in model.trainable_variables]
+        model.train_on_batch({view: values[rows] for view, values in inputs.items()}, np.array([0, 1, 2, 2])[rows])
+        after = [ops.convert_to_numpy(each) for each in model.trainable_variables]
+        moved.append([new - old for old, new in zip(before, after, strict=True)])
+    assert max(np.abs(each).max() for each in moved[1]) > 1e-3
+    for with_silence, alone in zip(*moved, strict=True):
+        np.testing.assert_allclose(with_silence, alone, atol=1e-6)
 
 
 def test_unknown_system_is_named() -> None:

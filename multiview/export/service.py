@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from multiview.audio import MAX_AMPLITUDE
 from multiview.calibration import LEAST, Calibration
-from multiview.evaluation import BATCH_SIZE
+from multiview.evaluation import BATCH_SIZE, UNTOLD
 from multiview.export.trial import PROBABILITIES
 from multiview.networks import BlendedModel, build_network
 from multiview.predict.saved import VIEWS_SIGNATURE
@@ -60,6 +60,7 @@ def in_float32(model: BlendedModel, system: System, sample_rate: int, settings: 
             backbone=settings["backbone"],
             joint_gradient=settings["joint_gradient"],
             view_dropout=settings["view_dropout"],
+            skip_silence=settings["skip_silence"],
             gradient_checkpointing=settings["gradient_checkpointing"],
         )
     finally:
@@ -72,6 +73,13 @@ def in_float32(model: BlendedModel, system: System, sample_rate: int, settings: 
 def _tempered(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
     """`calibration.tempered` of a tensor [rows, classes]."""
     return tf.nn.softmax(tf.math.log(tf.maximum(probabilities, LEAST)) / temperature)
+
+
+def _mean(probabilities: tf.Tensor) -> tf.Tensor:
+    """`evaluation.average_by_clip` of a tensor [clips, segments, classes]; [clips, classes]."""
+    highest, lowest = (each(probabilities, axis=2, keepdims=True) for each in (tf.reduce_max, tf.reduce_min))
+    told = tf.maximum(tf.cast(highest > lowest, tf.float32), UNTOLD)
+    return tf.reduce_sum(told * probabilities, axis=1) / tf.reduce_sum(told, axis=1)
 
 
 class Service:
@@ -197,7 +205,7 @@ class Service:
 
     def answer_of(self, branches: Tensors) -> Tensors:
         """What the branches [S, classes] of a sound's segments say of it, [1, classes], with Eq. (6), calibrated."""
-        means = {branch: tf.reduce_mean(values, axis=0, keepdims=True) for branch, values in branches.items()}
+        means = {branch: _mean(values[tf.newaxis]) for branch, values in branches.items()}
         return self._fused(means, self._calibration)
 
     def _of_wav(self, content: tf.Tensor) -> Tensors:
@@ -223,7 +231,7 @@ class Service:
         segments = Segments(tf.repeat(tf.range(clips), count), tf.tile(starts, [clips]))
         outputs = self._in_batches(values, segments, clips * count)
         by_clip = [clips, count, len(self._classes)]
-        means = [tf.reduce_mean(tf.reshape(each, by_clip), axis=1) for each in outputs]
+        means = [_mean(tf.reshape(each, by_clip)) for each in outputs]
         return dict(zip(self.network.branches, means, strict=True))
 
     def _checks(self, waveforms: tf.Tensor, clips: tf.Tensor, samples: tf.Tensor) -> list[tf.Operation]:

@@ -37,12 +37,14 @@ OPENED: Mapping[str, Callable] = {".tflite": light.opened, ".onnx": onnx.opened}
 
 
 def trial_sounds(size: Geometry, *lengths: int) -> Iterator[np.ndarray]:
-    """Batches float32 [2, samples] of several lengths, or of those, of noise, a rising tone, clicks, and silence."""
+    """Batches float32 [2, samples] of several lengths, or of those, of noise, a rising tone that stops halfway, clicks,
+    and silence.
+    """
     rng, rate = np.random.default_rng(0), size.sample_rate
     for samples in lengths or (size.segment_samples, round(2.3 * rate), 5 * rate):
         time = np.arange(samples) / rate
         noise = 0.1 * rng.standard_normal(samples)
-        tone = 0.5 * np.sin(2 * np.pi * (100 * time + 300 * time**2))
+        tone = np.where(2 * time < time[-1], 0.5 * np.sin(2 * np.pi * (100 * time + 300 * time**2)), 0.0)
         clicks = np.where(np.arange(samples) % (rate // 4) == 0, 0.9, 0.0)
         yield np.array([noise, tone], np.float32)
         yield np.array([clicks, np.zeros(samples)], np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 
 from multiview.audio import AudioError, check_rate, check_samples
 from multiview.calibration import Calibration, tempered
-from multiview.evaluation import self_ensemble
+from multiview.evaluation import self_ensemble, told
 from multiview.predict.batches import Answer, Network, Outputs, Part, answers
 from multiview.predict.sounds import Heard, hear, of_waveform
 from multiview.segments import test_starts
@@ -184,17 +184,18 @@ class Predictor:
 
 @dataclass(eq=False)
 class _Mean:
-    """The running mean over the segments of a sound."""
+    """The running mean over the segments of a sound, weighted as `evaluation.average_by_clip`."""
 
     segments: int
     notes: Mapping[str, str]
     error: AudioError | None = None
     count: int = 0
-    sums: dict[str, np.ndarray] = field(default_factory=dict)
+    sums: dict[str, np.ndarray] = field(default_factory=dict)  # of [probabilities and their weight]
 
     def add(self, outputs: Outputs) -> None:
         for branch, values in outputs.items():
-            self.sums[branch] = self.sums.get(branch, 0.0) + values.astype(np.float64)
+            weight = told(values).astype(np.float64)
+            self.sums[branch] = self.sums.get(branch, 0.0) + np.append(weight * values, weight)
         self.count += 1
 
     @property
@@ -202,7 +203,7 @@ class _Mean:
         return self.error is not None or self.count == self.segments
 
     def branches(self) -> Outputs:
-        return {branch: (values / self.count).astype(np.float32) for branch, values in self.sums.items()}
+        return {branch: (each[:-1] / each[-1]).astype(np.float32) for branch, each in self.sums.items()}
 
 
 def mono_waveform(waveform: np.ndarray, sample_rate: int) -> np.ndarray:

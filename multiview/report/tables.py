@@ -20,7 +20,7 @@ from multiview.views import VIEWS, paper_views
 ABLATED = ("blending", "window", "evaluation_interval")  # the settings that ablations change, beside the views
 # Of a run, in the list of runs.
 SETTINGS = ("epochs", "batch_size", "learning_rate", *ABLATED, "seed", "precision", "keep", "schedule", "averaging",
-            "joint_gradient", "view_dropout")  # fmt: skip
+            "joint_gradient", "view_dropout", "skip_silence")  # fmt: skip
 
 
 def fold_accuracies(results: Results) -> dict[str, dict[int, float]]:

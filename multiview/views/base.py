@@ -115,6 +115,8 @@ class View:
         Values of several segments to the level of each, dB float64 [segments], up to a constant of the view.
     silence : float, optional
         The value that silence has.
+    quiet : float
+        How far from `silence` values may be that hold no sound.
     frequencies : callable, optional
         Sample rate to the middle of each band in Hz, float [bands], rising: the axis of pictures.
     paper : bool
@@ -138,6 +140,7 @@ class View:
     mix: Callable[[np.ndarray, np.ndarray, Any, Any], np.ndarray] | None = None
     level: Callable[[np.ndarray], np.ndarray] | None = None
     silence: float | None = None
+    quiet: float = 0.0
     frequencies: Callable[[int], np.ndarray] | None = None
     paper: bool = False
     colour: str | None = None
@@ -167,6 +170,11 @@ class View:
         """
         return self.decibels & (means < SILENT_DB) & (deviations < SILENT * deviations.max())
 
+    def sounding(self, values: np.ndarray) -> np.ndarray:
+        """Which steps of stored values hold sound; bool [steps]."""
+        far = np.abs(self.for_network(values) - np.float32(self.silence)) > np.float32(self.quiet)
+        return far.reshape(len(far), -1).any(axis=1)
+
     def segment_shape(self, sample_rate: int) -> tuple[int, ...]:
         """Shape of one segment: (frames, bands), or (samples,) of a waveform."""
         return (self.grid(sample_rate).segment, *self.band_shape)
@@ -190,6 +198,24 @@ VIEWS: Registry[View] = Registry("view")
 def paper_views() -> tuple[str, ...]:
     """The paper's four, in its order."""
     return tuple(name for name, view in VIEWS.items() if view.paper)
+
+
+def hearing(names: Iterable[str]) -> str:
+    """The view of several by which silence is told: a waveform, or else the first that declares `silence`.
+
+    Raises
+    ------
+    InputError
+        If none does.
+    """
+    names = list(names)
+    known = [name for name in names if VIEWS[name].silence is not None]
+    if not known:
+        raise InputError(
+            f"expected a view that declares silence with --skip-silence, found {', '.join(names)}; "
+            "say --no-skip-silence"
+        )
+    return min(known, key=lambda name: VIEWS[name].bands is not None)
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -324,7 +350,13 @@ def fourier(samples: int, size: int) -> np.ndarray:
 
 # A view in decibels, with what all of them have in common.
 decibel_view = functools.partial(
-    View, unit="dB", amplify=amplify_decibels, mix=mix_decibels, level=level_of_decibels, silence=FLOOR_DB
+    View,
+    unit="dB",
+    amplify=amplify_decibels,
+    mix=mix_decibels,
+    level=level_of_decibels,
+    silence=FLOOR_DB,
+    quiet=SILENT_DB - FLOOR_DB,
 )
 DECIBEL_PARAMETERS = {"scale": "10 log10(max(power, floor))", "floor": FLOOR, "bands": BANDS}
 BLOCK = 2048  # frames that are transformed at a time, which bounds the memory of long clips

@@ -49,6 +49,7 @@ RAW = VIEWS.register(
         mix=lambda one, other, factor, other_factor: np.clip(factor * one + other_factor * other, -1, 1),
         level=lambda values: level_of_power(np.square(values)),
         silence=0.0,
+        quiet=1 / FULL_SCALE,
         paper=True,
         colour="#CC79A7",
         line=":",
