@@ -39,6 +39,24 @@ def test_statistics_are_of_all_training_clips(classes: int, clips: int) -> None:
     assert of_class.max() - of_class.min() <= 2
 
 
+def test_statistics_may_leave_silence_out() -> None:
+    """The second of three clips is silent but for its last 0.8 s; the network never answers for the rest."""
+    rate = 22050
+    size, sound = geometry(rate), np.ones(3 * 5 * rate, np.int16) * 99
+    sound[5 * rate : round(9.2 * rate)] = 1
+    sound[5 * rate : round(9.2 * rate) : 2] = -1  # dither
+    offsets = np.arange(4) * 5 * rate
+    store = SimpleNamespace(
+        samples=np.full(3, 5 * rate), size=size, sample_rate=rate, values={"raw": sound}, offsets={"raw": offsets}
+    )
+    every = statistics_segments(store, np.arange(3))
+    segments = statistics_segments(store, np.arange(3), skip_silence=True)
+    assert np.bincount(every.clips).tolist() == [5, 5, 5] and np.bincount(segments.clips).tolist() == [5, 1, 5]
+    assert segments.starts[5] == every.starts[9]  # from 3.49 s to the end
+    sound[:] = 0
+    assert len(statistics_segments(store, np.arange(3), skip_silence=True)) == 15  # there are no others
+
+
 @pytest.mark.backend
 def test_averages_and_statistics_by_hand(rng: np.random.Generator) -> None:
     """a(1) = w(1), a(n) = 0.8 a(n - 1) + 0.2 w(n); and the mean of what conv1 gives for the segments."""

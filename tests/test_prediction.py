@@ -22,10 +22,10 @@ from multiview.evaluation import self_ensemble
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import Run
 from multiview.predict import Prediction, Predictor
-from multiview.segments import test_starts
+from multiview.segments import Segments, cut, test_starts
 from multiview.support import registry
 from multiview.support.errors import InputError
-from multiview.views import MEL, RAW, VIEWS, Sound, excerpts, extract, geometry, paper_views
+from multiview.views import MEL, RAW, VIEWS, Excerpt, Sound, excerpts, extract, geometry, paper_views
 
 RATE = 22050
 
@@ -61,6 +61,27 @@ def test_answers_are_those_of_the_test(tiny_trained: Run, clips: list[Path]) -> 
         np.testing.assert_allclose(prediction.probabilities, fused[row], atol=1e-5)
     waveform, rate = soundfile.read(clips[0])
     np.testing.assert_allclose(predictor.predict(waveform, rate).probabilities, fused[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("sounds", [[(0.0, 1.2)], [(0.1, 0.11), (6.0, 6.5)], [(3.2, 3.3)], []])
+def test_parts_without_sound_do_not_count(tiny_trained: Run, rng: np.random.Generator, sounds: list) -> None:
+    """The mean is that of the segments with sound; of silence all classes are alike."""
+    predictor = multiview.load(tiny_trained.path, calibrated=False)
+    waveform = np.zeros(7 * RATE, np.float32)
+    for begin, end in sounds:
+        part = slice(round(begin * RATE), round(end * RATE))
+        waveform[part] = 0.3 * rng.standard_normal(part.stop - part.start)
+    starts, views = test_starts(len(waveform), predictor.size), extract(waveform, RATE)
+    heard = [start for start in starts if np.abs(views["raw"][start : start + 33330]).max() > 1]
+    assert len(heard) < len(starts) == 7 and bool(heard) == bool(sounds)
+    found = predictor.predict(waveform, RATE)
+    if heard:
+        whole = Excerpt(RATE, views, offset=0, begin=0, end=0, final=True)
+        outputs = predictor.network(cut(whole, Segments(np.zeros(len(heard), int), np.array(heard)), predictor.views))
+        for branch, values in outputs.items():
+            np.testing.assert_allclose(found.branches[branch], values.mean(axis=0), atol=1e-5)
+    else:
+        np.testing.assert_allclose(found.probabilities, 1 / 3, atol=1e-6)
 
 
 def test_waveforms_of_any_kind(tiny_trained: Run, rng: np.random.Generator) -> None:

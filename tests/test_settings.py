@@ -12,6 +12,7 @@ from multiview.settings import PRESETS, from_record, make_settings
 from multiview.splits import make_split
 from multiview.store import Store
 from multiview.support.errors import InputError
+from multiview.views import MEL, VIEWS
 
 
 def test_choice_of_views_is_recorded_only_where_it_is_one(tiny_store: Store) -> None:
@@ -29,9 +30,21 @@ def test_records_of_before_are_read(tiny_store: Store) -> None:
         del record[younger]
     found = from_record(record)
     assert (found.views, found.blending, found.averaging, found.joint_gradient) == (None, "paper", None, True)
-    for younger in ("keep", "schedule", "joint_gradient", "view_dropout"):
+    for younger in ("keep", "schedule", "joint_gradient", "view_dropout", "skip_silence"):
         del record[younger]
     assert from_record(record) == replace(settings, keep="first_best")
+
+
+def test_silence_is_skipped_by_modern_alone(
+    tiny_store: Store, registries: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for preset in PRESETS:
+        assert make_settings(tiny_store, "mel", 1, preset).skip_silence == (preset == "modern")
+    assert not make_settings(tiny_store, "mel", 1, "modern", skip_silence=False).skip_silence
+    VIEWS.register(replace(MEL, name="own", paper=False, silence=None))
+    monkeypatch.setattr(tiny_store, "views", ["own"])
+    with pytest.raises(InputError, match="expected a view that declares silence with --skip-silence, found own; say"):
+        make_settings(tiny_store, "own", 1, "demo", skip_silence=True)
 
 
 def test_words_for_nothing_are_nothing(tiny_store: Store) -> None:

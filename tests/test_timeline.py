@@ -64,6 +64,17 @@ def test_timeline_follows_the_sound(
     assert not (tmp_path / "none").exists()
 
 
+def test_of_silence_a_timeline_says_nothing(tmp_path: Path, live: Predictor, rng: np.random.Generator) -> None:
+    """All classes are alike in rows of a segment without sound, and in no other."""
+    sound = np.zeros(10 * RATE)
+    sound[4 * RATE : 5 * RATE] = 0.3 * rng.standard_normal(RATE)
+    soundfile.write(tmp_path / "a.wav", sound, RATE)
+    timeline.timeline(live, tmp_path / "a.wav", tmp_path / "out", 0.5, "a.wav")
+    table = pd.read_csv(tmp_path / "out" / "timeline.csv").to_numpy()
+    heard = (table[:, 1] > 4) & (table[:, 0] < 5)
+    assert ((np.ptp(table[:, 2:], axis=1) > 0) == heard).all() and 0 < heard.sum() < len(heard)
+
+
 def test_timeline_has_hertz_and_decibels(tmp_path: Path, mel_meter: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tone of 2 kHz is the brightest line, where the axis says 2 kHz; classes are named on their rows."""
     soundfile.write(tmp_path / "a.wav", 0.5 * np.sin(2 * np.pi * 2000 * np.arange(4 * RATE) / RATE), RATE)
