@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from multiview.history import Losses
-from multiview.segments import MONITOR_SEGMENTS, Features, Segments, cut, test_segments
+from multiview.segments import MONITOR_SEGMENTS, Features, Segments, cut, test_segments, without_silence
 from multiview.splits import Split
 from multiview.store import Store
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import keras
 
 BATCH_SIZE = 64
-UNTOLD = 1e-6  # weight in a mean of what says nothing, so that a clip of nothing else has one
+UNDECIDED = 1e-6  # weight in a mean of what says nothing, so that a clip of nothing else has one
 PROBABILITY_FLOOR = 1e-7  # as in Keras's cross-entropy, so that one sure mistake costs 16, not infinity
 
 
@@ -32,19 +32,19 @@ def predict_segments(
     return {branch: np.concatenate([output[branch] for output in outputs]) for branch in outputs[0]}
 
 
-def told(probabilities: np.ndarray) -> np.ndarray:
-    """Weights of segments in means over them, float32 [..., 1] of probabilities [..., classes].
+def weights_in_mean(probabilities: np.ndarray) -> np.ndarray:
+    """What segments count in means over them, float32 [..., 1] of probabilities [..., classes].
 
-    1; next to nothing where all classes are alike to the last bit, as networks with `skip_silence` have them of a
+    1, but next to nothing where all classes are alike to the last bit, as networks with `skip_silence` have them of a
     segment without sound.
     """
-    spread = probabilities.max(axis=-1, keepdims=True) > probabilities.min(axis=-1, keepdims=True)
-    return np.where(spread, 1, UNTOLD).astype(np.float32)
+    alike = probabilities.max(axis=-1, keepdims=True) == probabilities.min(axis=-1, keepdims=True)  # not of NaN
+    return np.where(alike, UNDECIDED, 1).astype(np.float32)
 
 
 def average_by_clip(probabilities: np.ndarray, clips: np.ndarray) -> np.ndarray:
-    """Mean over the segments of each clip, weighted by `told`: [segments, classes] to [clips, classes], in order."""
-    begins, weights = np.flatnonzero(np.diff(clips, prepend=-1)), told(probabilities)
+    """Mean of each clip, weighted by `weights_in_mean`: [segments, classes] to [clips, classes], in their order."""
+    begins, weights = np.flatnonzero(np.diff(clips, prepend=-1)), weights_in_mean(probabilities)
     sums, total = (np.add.reduceat(values, begins, axis=0) for values in (probabilities * weights, weights))
     return (sums / total).astype(np.float32)
 
@@ -85,12 +85,12 @@ def late_fusion(probabilities: Sequence[np.ndarray]) -> np.ndarray:
 class Monitor:
     """Measures the losses that steer the blending: monitor and validation clips of a split, in inference mode.
 
-    The segments are evenly spaced and the same every time, and the losses those of the ones that say something
-    (`told`); the accuracy is that of clips.
+    The segments are evenly spaced and the same every time, with `skip_silence` those that hold sound, but for clips
+    without any; the accuracy is that of clips.
     """
 
-    def __init__(self, store: Store, split: Split, batch_size: int) -> None:
-        self.store, self.split, self.batch_size = store, split, batch_size
+    def __init__(self, store: Store, split: Split, batch_size: int, skip_silence: bool = False) -> None:
+        self.store, self.split, self.batch_size, self.skip_silence = store, split, batch_size, skip_silence
 
     def __call__(self, model: keras.Model) -> Losses:
         """Losses and accuracy of every branch of the model, as it is now."""
@@ -100,10 +100,10 @@ class Monitor:
 
     def _measure(self, model: keras.Model, clips: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:
         segments = test_segments(clips, self.store.samples[clips], self.store.size, most=MONITOR_SEGMENTS)
+        if self.skip_silence:
+            segments = without_silence(self.store, segments, list(model.input))
         labels, losses, scores = self.store.labels, {}, {}
         for branch, probabilities in predict_segments(model, self.store, segments, self.batch_size).items():
-            heard = told(probabilities)[:, 0] == 1
-            heard |= not heard.any()
-            losses[branch] = cross_entropy(probabilities[heard], labels[segments.clips[heard]])
+            losses[branch] = cross_entropy(probabilities, labels[segments.clips])
             scores[branch] = accuracy(average_by_clip(probabilities, segments.clips), labels[clips])
         return losses, scores

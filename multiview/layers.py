@@ -68,9 +68,9 @@ class Classifier(layers.Dense):
 
     def call(self, inputs: Any, sounding: Any = None, training: bool | None = None) -> Any:
         """[batch, dimensions] to probabilities [batch, units]; all alike where `sounding` [batch, 1] is 0, not 1."""
-        x = ops.matmul(inputs, self.kernel) + self.bias
+        x = ops.add(ops.matmul(inputs, self.kernel), self.bias)
         if sounding is not None:
-            x = x * sounding
+            x = ops.where(sounding > 0, x, 0.0)
         return self.activation(x) if keras.backend.backend() == "tensorflow" else _floored_softmax(x)
 
 

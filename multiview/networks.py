@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ from multiview.crnn import DROPOUT
 from multiview.devices import divided, whole
 from multiview.layers import Classifier, Dropout, Sounding, StopGradient
 from multiview.systems import find_system
-from multiview.views import VIEWS, geometry, hearing
+from multiview.views import VIEWS, geometry, sounding_view
 
 # The rows fc1 and fc2 of Tables 1 and 2, and those of the multi-view branch (Sec. 2.1).
 FC_UNITS = 1024
@@ -74,12 +74,12 @@ def cross_entropy(y: Any, p: Any) -> Any:
     return -ops.sum(ops.cast(shares, p.dtype) * ops.log(ops.maximum(p, np.finfo("float32").tiny)), axis=-1)
 
 
-def _classifier(x: Any, branch: str, units: int, classes: int, *sounding: Any) -> Any:
+def _classifier(x: Any, branch: str, units: int, classes: int, sounding: Any) -> Any:
     """fc1, fc2, fc3: two fully connected layers and the softmax, which stays in float32."""
     for row in ("fc1", "fc2"):
         x = layers.Dense(units, activation="relu", name=f"{branch}_{row}")(x)
         x = Dropout(DROPOUT)(x)
-    return Classifier(classes, activation="softmax", dtype="float32", name=f"{branch}_fc3")(x, *sounding)
+    return Classifier(classes, activation="softmax", dtype="float32", name=f"{branch}_fc3")(x, sounding)
 
 
 def build_network(
@@ -121,7 +121,8 @@ def build_network(
     view_dropout : float
         With which probability a branch on several views misses each of them in training, the others scaled up for it.
     skip_silence : bool
-        Whether all branches have all classes alike of a segment without sound, which means over segments leave out.
+        Whether all branches have all classes alike of a segment without sound, which means over segments leave out; if
+        one of its views tells silence.
     gradient_checkpointing : bool
         Whether the backbones' activations are computed again in the gradient instead of kept: less memory, more time.
 
@@ -163,15 +164,13 @@ def build_network(
         of_this = {view: features[view] for view in order if networks[view] == name}
         embeddings |= BACKBONES[name].embed(of_this, sample_rate, wide, gradient_checkpointing)
 
-    sounding = []
-    if skip_silence:
-        told_by = hearing(chosen.views)
-        silence, quiet = VIEWS[told_by].silence, VIEWS[told_by].quiet
-        assert silence is not None
-        sounding = [Sounding(silence, quiet, dtype="float32", name="sounding")(inputs[told_by])]
+    sounding = None
+    if skip_silence and (told_by := sounding_view(chosen.views)):
+        silence, quiet = cast(float, VIEWS[told_by].silence), VIEWS[told_by].quiet
+        sounding = Sounding(silence, quiet, dtype="float32", name="sounding")(inputs[told_by])
     for branch in chosen.branches:
         if branch in embeddings:
-            outputs[branch] = _classifier(embeddings[branch], branch, wide(FC_UNITS), classes, *sounding)
+            outputs[branch] = _classifier(embeddings[branch], branch, wide(FC_UNITS), classes, sounding)
         else:
             heard = [embeddings[view] for view in chosen.views]
             if view_dropout:
@@ -179,7 +178,7 @@ def build_network(
             joint = layers.Concatenate(name=f"{branch}_embedding")(heard)
             if not joint_gradient and len(chosen.branches) > 1:
                 joint = StopGradient(name=f"{branch}_stop")(joint)
-            outputs[branch] = _classifier(joint, branch, wide(MULTIVIEW_FC_UNITS), classes, *sounding)
+            outputs[branch] = _classifier(joint, branch, wide(MULTIVIEW_FC_UNITS), classes, sounding)
     return BlendedModel(inputs, outputs, name=system)
 
 

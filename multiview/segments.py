@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from multiview.audio import read_audio
-from multiview.views import VIEWS, Geometry, excerpts, geometry, hearing, paper_views
+from multiview.views import VIEWS, Geometry, excerpts, geometry, paper_views, sounding_view
 
 # Segments of a clip when training is monitored: all of a 5 s clip, and as many of a longer one, where
 # S of them would take longer than the epoch itself.
@@ -101,17 +101,24 @@ def cut_in_graph(values: Mapping[str, Any], sample_rate: int, segments: Segments
     return batch
 
 
+def without_silence(features: Features, segments: Segments, views: Sequence[str]) -> Segments:
+    """Those that hold sound, and all of a clip that has none."""
+    found = sounding(features, segments, views)
+    return segments[found | ~np.isin(segments.clips, segments.clips[found])]
+
+
 def random_starts(lasts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One start a clip, uniform from 0 to its last possible one; int64 [clips]."""
     return rng.integers(0, lasts, endpoint=True)
 
 
-def hold_sound(features: Features, segments: Segments) -> np.ndarray:
-    """Which segments hold sound; bool [segments]."""
-    view = hearing(features.values)
+def sounding(features: Features, segments: Segments, views: Sequence[str]) -> np.ndarray:
+    """Which segments hold sound for a network on some views, which one of them tells; bool [segments]."""
+    view = sounding_view(views)
+    assert view is not None  # as settings have it with `skip_silence`
     grid, values = VIEWS[view].grid(features.sample_rate), features.values[view]
     begins = features.offsets[view][segments.clips] + segments.starts // grid.hop
-    return np.array([VIEWS[view].sounding(values[begin : begin + grid.segment]).any() for begin in begins], bool)
+    return np.array([VIEWS[view].sounding(values[begin : begin + grid.segment]) for begin in begins], bool)
 
 
 def even_starts(last: Any, count: Any, ops: Any = np) -> Any:
@@ -162,8 +169,8 @@ def test_segments(clips: np.ndarray, samples: np.ndarray, size: Geometry, most: 
 def segments_of(path: str | Path, sample_rate: int, views: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """The test segments of a sound file, as the networks take them: S of S seconds, evenly spaced, at least one.
 
-    The mean of a network's probabilities over them is what `Predictor.predict_files` says of its branches
-    before calibration.
+    `evaluation.average_by_clip` of a network's probabilities is what `Predictor.predict_files` says of its branches
+    before calibration: their mean, without those of silence where the network has none.
 
     Parameters
     ----------

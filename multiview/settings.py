@@ -14,7 +14,7 @@ from multiview.support import records
 from multiview.support.errors import InputError
 from multiview.support.registry import Registry
 from multiview.systems import System, chosen_views, find_system
-from multiview.views import SAMPLE_RATES, hearing
+from multiview.views import SAMPLE_RATES, sounding_view
 
 DECAY = 0.8  # of the learning rate ...
 MILESTONES = (0.1, 0.2, 0.3)  # ... after these shares of the epochs (Sec. 3.1.3)
@@ -43,7 +43,7 @@ class Preset:
     `width` is a factor on the widths of Tables 1 and 2, `sample_rate` in Hz and `epochs` are the
     dataset's own where None, and `window` is W of Algorithm 1 in evaluations. `keep` is one of KEEP, `schedule` one
     of SCHEDULES, `averaging` the decay of the exponential average of the weights that is evaluated and kept, and
-    `joint_gradient` whether the joint branch trains the views' networks, and `skip_silence` whether all classes are
+    `joint_gradient` whether the joint branch trains the views' networks, `skip_silence` whether all classes are
     alike of segments without sound, which are left out of means. `least_steps` and `least_clips` are the
     training steps, and the training clips of the rarest class, of the smallest task that the preset was made for, which
     `made_for` names; 0 where there is none. With `stretch` training takes as many epochs as make `least_steps`, in
@@ -326,6 +326,10 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
         settings = replace(settings, view_dropout=0.0)
     if len(settings.resolve().branches) == 1:
         settings = replace(settings, joint_gradient=True)
+    if not sounding_view(settings.resolve().views):
+        if changes.get("skip_silence"):
+            raise InputError(f"expected --skip-silence with a view that declares silence, found {system}; leave it out")
+        settings = replace(settings, skip_silence=False)
     if issubclass(rule, blending.Uniform) and settings.keep != "loss":
         settings = replace(settings, window=chosen.window)
     every = next(n for n in range(settings.evaluation_epochs, 0, -1) if settings.epochs % n == 0)
@@ -334,8 +338,6 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
     if settings.pretrained:
         backbones.able(settings.backbone, settings.resolve().views)
     store.require(settings.resolve().views, f"system {system}")
-    if settings.skip_silence:
-        hearing(settings.resolve().views)  # refuses what declares no silence
     if settings.sample_rate != store.sample_rate:
         raise InputError(
             f"preset {preset} expects a store at {settings.sample_rate} Hz, {store.path} is at "

@@ -14,14 +14,7 @@ from multiview.augment import Batch, augmented, choose
 from multiview.averaging import STATISTICS_SEGMENTS, AveragedNetwork, averages_of, copy
 from multiview.networks import BlendedModel, build_network
 from multiview.optimizer import Adam
-from multiview.segments import (
-    MONITOR_SEGMENTS,
-    Segments,
-    cut,
-    hold_sound,
-    random_starts,
-    test_segments,
-)
+from multiview.segments import MONITOR_SEGMENTS, Segments, cut, random_starts, sounding, test_segments
 from multiview.settings import Settings
 from multiview.splits import Split
 from multiview.store import Store
@@ -167,20 +160,30 @@ def make_network(
 
 def averaged_network(network: BlendedModel, store: Store, settings: Settings, split: Split) -> AveragedNetwork:
     """One for the averaged weights of a run, a `network` like its own, with segments from all over its training set."""
-    segments = statistics_segments(store, split.train, skip_silence=settings.skip_silence)
-    return AveragedNetwork(network, cut(store, segments, settings.resolve().views))
+    views = settings.resolve().views
+    segments = statistics_segments(store, split.train, heard_by=views if settings.skip_silence else ())
+    return AveragedNetwork(network, cut(store, segments, views))
 
 
 def statistics_segments(
-    store: Store, clips: np.ndarray, most: int = STATISTICS_SEGMENTS, skip_silence: bool = False
+    store: Store, clips: np.ndarray, most: int = STATISTICS_SEGMENTS, heard_by: Sequence[str] = ()
 ) -> Segments:
     """Those of `clips` for the statistics of batch normalisation: evenly from the first to the last, `most` at most.
 
-    With `skip_silence` of those that hold sound, if any does.
+    Of those that hold sound in the views `heard_by`, if there are any of both.
     """
-    segments = test_segments(clips, store.samples[clips], store.size, most=MONITOR_SEGMENTS)
-    if skip_silence and (sounding := hold_sound(store, segments)).any():
-        segments = segments[sounding]
+    every = test_segments(clips, store.samples[clips], store.size, most=MONITOR_SEGMENTS)
+    found, count = _evenly(every, most), most
+    while heard_by:  # of more and more, until there are enough: a large store is not read as a whole
+        found = _evenly(every, count)
+        found = found[sounding(store, found, heard_by)]
+        if len(found) >= most or count >= len(every):
+            break
+        count *= 2
+    return _evenly(found if len(found) else every, most)
+
+
+def _evenly(segments: Segments, most: int) -> Segments:
     count = min(len(segments), most)
     return segments[np.linspace(0, len(segments) - 1, count).round().astype(int)]
 

@@ -50,11 +50,28 @@ def test_statistics_may_leave_silence_out() -> None:
         samples=np.full(3, 5 * rate), size=size, sample_rate=rate, values={"raw": sound}, offsets={"raw": offsets}
     )
     every = statistics_segments(store, np.arange(3))
-    segments = statistics_segments(store, np.arange(3), skip_silence=True)
+    segments = statistics_segments(store, np.arange(3), heard_by=["raw"])
     assert np.bincount(every.clips).tolist() == [5, 5, 5] and np.bincount(segments.clips).tolist() == [5, 1, 5]
     assert segments.starts[5] == every.starts[9]  # from 3.49 s to the end
     sound[:] = 0
-    assert len(statistics_segments(store, np.arange(3), skip_silence=True)) == 15  # there are no others
+    assert len(statistics_segments(store, np.arange(3), heard_by=["raw"])) == 15  # there are no others
+
+
+@given(clips=st.integers(1, 400), share=st.floats(0, 1), seed=st.integers(0, 99))
+def test_statistics_are_of_sound_from_all_over(clips: int, share: float, seed: int) -> None:
+    """256 of those that hold sound where there are so many, all of them where there are fewer; each once."""
+    rate, size = 22050, geometry(22050)
+    silent = np.random.default_rng(seed).random(clips) < share
+    length = size.segment_samples
+    store = SimpleNamespace(samples=np.full(clips, rate), size=size, sample_rate=rate)  # of one segment each
+    store.values = {"raw": np.repeat(np.where(silent, 0, 99).astype(np.int16), length)}
+    store.offsets = {"raw": np.arange(clips + 1) * length}
+    found = statistics_segments(store, np.arange(clips), most=32, heard_by=["raw"]).clips
+    assert (np.diff(found) > 0).all()
+    if silent.all():
+        assert len(found) == min(clips, 32)
+    else:
+        assert len(found) == min((~silent).sum(), 32) and not silent[found].any()
 
 
 @pytest.mark.backend

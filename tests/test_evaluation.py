@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -34,31 +33,30 @@ def test_segments_of_which_nothing_is_said_do_not_count() -> None:
     )
 
 
-class Mumbler:
-    """Stands in for a network: sure of class 1 where the first mel frame is louder than `limit`, mute elsewhere."""
+@pytest.mark.parametrize("skip_silence", [False, True])
+def test_losses_may_leave_silence_out(skip_silence: bool) -> None:
+    """Of clips of 2 s, two segments: silent for all but its end, silent as a whole, and sounding."""
+    rate, size = 22050, geometry(22050)
+    sound = np.full((3, 2 * rate), 99, np.int16)
+    sound[0, :-100], sound[1] = 0, 0
+    store = SimpleNamespace(samples=np.full(3, 2 * rate), size=size, sample_rate=rate, labels=np.array([0, 1, 0]))
+    store.values, store.offsets = {"raw": sound.ravel()}, {"raw": np.arange(4) * 2 * rate}
 
-    input: ClassVar = {"mel": None}
+    def predict_on_batch(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        heard = (batch["raw"] != 0).any(axis=1)
+        return {"raw": np.where(heard, [0.8, 0.2], 0.5).astype(np.float32)}
 
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
+    model = SimpleNamespace(input={"raw": None}, predict_on_batch=predict_on_batch)
+    split = SimpleNamespace(monitor=np.arange(3), validation=np.arange(3))
+    found = evaluation.Monitor(store, split, 64, skip_silence)(model)
+    # Without: half, sound; half, half; sound, sound.
+    expected = [0.8, 0.5, 0.5, 0.8, 0.8] if skip_silence else [0.5, 0.8, 0.5, 0.5, 0.8, 0.8]
+    assert found.train["raw"] == found.validation["raw"] == pytest.approx(-np.log(expected).mean())
 
-    def predict_on_batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        loud = batch["mel"][:, 0].max(axis=(1, 2)) > self.limit
-        return {"mel": np.where(loud[:, None], [0.1, 0.8, 0.1], 1 / 3).astype(np.float32)}
 
-
-def test_losses_are_of_segments_of_which_something_is_said(tiny_store: Store) -> None:
-    clips = np.arange(len(tiny_store))
-    segments = test_segments(clips, tiny_store.samples[clips], tiny_store.size)
-    places = zip(segments.clips, segments.starts, strict=True)
-    peaks = np.array([tiny_store.clip("mel", clip)[start // 441].max() for clip, start in places])
-    limit = float(np.median(peaks))
-    loud = peaks > limit
-    labels = tiny_store.labels[segments.clips[loud]]
-    split = SimpleNamespace(monitor=clips, validation=clips)
-    found = evaluation.Monitor(tiny_store, split, 64)(Mumbler(limit))
-    expected = -np.log(np.where(labels == 1, 0.8, 0.1)).mean()
-    assert found.train["mel"] == found.validation["mel"] == pytest.approx(expected)
+def test_what_is_no_number_is_not_left_out() -> None:
+    probabilities = np.array([[0.5, 0.5], [np.nan, np.nan], [0.2, 0.8]], np.float32)
+    assert np.isnan(evaluation.average_by_clip(probabilities, np.array([0, 0, 0]))).all()
 
 
 def test_cross_entropy_is_equation_1() -> None:

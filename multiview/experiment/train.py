@@ -133,7 +133,7 @@ def _fit(
         label, data.intervals * data.interval, recorder.done * data.interval, system.scored, shown=team.first
     )
     blending = AdaptiveBlending(
-        Monitor(store, split, settings.batch_size),
+        Monitor(store, split, settings.batch_size, settings.skip_silence),
         rule,
         data.warm_up,
         data.place,

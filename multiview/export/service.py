@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from multiview.audio import MAX_AMPLITUDE
 from multiview.calibration import LEAST, Calibration
-from multiview.evaluation import BATCH_SIZE, UNTOLD
+from multiview.evaluation import BATCH_SIZE, UNDECIDED
 from multiview.export.trial import PROBABILITIES
 from multiview.networks import BlendedModel, build_network
 from multiview.predict.saved import VIEWS_SIGNATURE
@@ -78,8 +78,8 @@ def _tempered(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
 def _mean(probabilities: tf.Tensor) -> tf.Tensor:
     """`evaluation.average_by_clip` of a tensor [clips, segments, classes]; [clips, classes]."""
     highest, lowest = (each(probabilities, axis=2, keepdims=True) for each in (tf.reduce_max, tf.reduce_min))
-    told = tf.maximum(tf.cast(highest > lowest, tf.float32), UNTOLD)
-    return tf.reduce_sum(told * probabilities, axis=1) / tf.reduce_sum(told, axis=1)
+    weights = tf.where(tf.equal(highest, lowest), UNDECIDED, 1.0)
+    return tf.reduce_sum(weights * probabilities, axis=1) / tf.reduce_sum(weights, axis=1)
 
 
 class Service:

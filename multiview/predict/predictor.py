@@ -11,7 +11,7 @@ import numpy as np
 
 from multiview.audio import AudioError, check_rate, check_samples
 from multiview.calibration import Calibration, tempered
-from multiview.evaluation import self_ensemble, told
+from multiview.evaluation import self_ensemble, weights_in_mean
 from multiview.predict.batches import Answer, Network, Outputs, Part, answers
 from multiview.predict.sounds import Heard, hear, of_waveform
 from multiview.segments import test_starts
@@ -194,7 +194,7 @@ class _Mean:
 
     def add(self, outputs: Outputs) -> None:
         for branch, values in outputs.items():
-            weight = told(values).astype(np.float64)
+            weight = weights_in_mean(values).astype(np.float64)
             self.sums[branch] = self.sums.get(branch, 0.0) + np.append(weight * values, weight)
         self.count += 1
 

@@ -15,10 +15,10 @@ from multiview.views.base import (
     Sound,
     View,
     geometry,
-    hearing,
     in_order,
     paper_views,
     parameters,
+    sounding_view,
 )
 
 from multiview.views.spectrogram import GAMMATONE, MEL  # isort: skip  the paper's order
@@ -44,8 +44,8 @@ __all__ = [
     "excerpts",
     "extract",
     "geometry",
-    "hearing",
     "in_order",
     "paper_views",
     "parameters",
+    "sounding_view",
 ]

@@ -116,7 +116,7 @@ class View:
     silence : float, optional
         The value that silence has.
     quiet : float
-        How far from `silence` values may be that hold no sound.
+        How far from `silence` values may be that hold no sound, in the view's unit.
     frequencies : callable, optional
         Sample rate to the middle of each band in Hz, float [bands], rising: the axis of pictures.
     paper : bool
@@ -140,7 +140,7 @@ class View:
     mix: Callable[[np.ndarray, np.ndarray, Any, Any], np.ndarray] | None = None
     level: Callable[[np.ndarray], np.ndarray] | None = None
     silence: float | None = None
-    quiet: float = 0.0
+    quiet: float = 0.01  # more than rounding
     frequencies: Callable[[int], np.ndarray] | None = None
     paper: bool = False
     colour: str | None = None
@@ -170,10 +170,9 @@ class View:
         """
         return self.decibels & (means < SILENT_DB) & (deviations < SILENT * deviations.max())
 
-    def sounding(self, values: np.ndarray) -> np.ndarray:
-        """Which steps of stored values hold sound; bool [steps]."""
-        far = np.abs(self.for_network(values) - np.float32(self.silence)) > np.float32(self.quiet)
-        return far.reshape(len(far), -1).any(axis=1)
+    def sounding(self, values: np.ndarray) -> bool:
+        """Whether stored values hold sound."""
+        return bool((np.abs(self.for_network(values) - np.float32(self.silence)) > np.float32(self.quiet)).any())
 
     def segment_shape(self, sample_rate: int) -> tuple[int, ...]:
         """Shape of one segment: (frames, bands), or (samples,) of a waveform."""
@@ -200,22 +199,10 @@ def paper_views() -> tuple[str, ...]:
     return tuple(name for name, view in VIEWS.items() if view.paper)
 
 
-def hearing(names: Iterable[str]) -> str:
-    """The view of several by which silence is told: a waveform, or else the first that declares `silence`.
-
-    Raises
-    ------
-    InputError
-        If none does.
-    """
-    names = list(names)
+def sounding_view(names: Iterable[str]) -> str | None:
+    """The view of several that tells silence: a waveform, or else the first that declares it; None if none does."""
     known = [name for name in names if VIEWS[name].silence is not None]
-    if not known:
-        raise InputError(
-            f"expected a view that declares silence with --skip-silence, found {', '.join(names)}; "
-            "say --no-skip-silence"
-        )
-    return min(known, key=lambda name: VIEWS[name].bands is not None)
+    return min(known, key=lambda name: VIEWS[name].bands is not None, default=None)
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from multiview.averaging import AveragedNetwork
 from multiview.evaluation import accuracy, average_by_clip, cross_entropy, predict_segments, self_ensemble
 from multiview.experiment.run import Run
 from multiview.networks import BlendedModel
-from multiview.segments import cut, hold_sound, test_segments
+from multiview.segments import cut, test_segments, without_silence
 from multiview.splits import make_split
 from multiview.store import Store
 from multiview.systems import find_system
@@ -34,8 +34,7 @@ def figures(
     """Cross-entropy of clips, their accuracy, and that of the self-ensemble, NaN for one branch; in %."""
     segments = test_segments(clips, store.samples[clips], store.size)
     if skip_silence:
-        sounding = hold_sound(store, segments)
-        segments = segments[sounding | ~np.isin(segments.clips, segments.clips[sounding])]
+        segments = without_silence(store, segments, list(model.input))
     found, labels = predict_segments(model, store, segments), store.labels[clips]
     by_clip = {branch: average_by_clip(each, segments.clips) for branch, each in found.items()}
     together = accuracy(self_ensemble(by_clip, model.weights_by_branch()), labels) if len(by_clip) > 1 else np.nan
@@ -54,8 +53,9 @@ def rows(path: Path) -> list[dict]:
         ("with sound, statistics, too", True, True),
     ):
         if renew:
-            segments = statistics_segments(store, split.train, skip_silence=True)
-            AveragedNetwork(model, cut(store, segments, list(model.input))).renew()
+            views = list(model.input)
+            segments = statistics_segments(store, split.train, heard_by=views)
+            AveragedNetwork(model, cut(store, segments, views)).renew()
         loss, validation, _ = figures(model, store, split.validation, scored, skip_silence)
         test_loss, test, together = figures(model, store, split.test, scored, skip_silence)
         found.append(
