@@ -45,8 +45,8 @@ def weights_in_mean(probabilities: np.ndarray) -> np.ndarray:
 def average_by_clip(probabilities: np.ndarray, clips: np.ndarray) -> np.ndarray:
     """Mean of each clip, weighted by `weights_in_mean`: [segments, classes] to [clips, classes], in their order."""
     begins, weights = np.flatnonzero(np.diff(clips, prepend=-1)), weights_in_mean(probabilities)
-    sums, total = (np.add.reduceat(values, begins, axis=0) for values in (probabilities * weights, weights))
-    return (sums / total).astype(np.float32)
+    total = np.add.reduceat(weights.astype(np.float64), begins, axis=0)
+    return (np.add.reduceat(probabilities * weights, begins, axis=0) / total).astype(np.float32)
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -257,10 +257,18 @@ def test_model_cards(tiny_trained: Run, tmp_path: Path) -> None:
     assert "chance gives 33.33 %, the most frequent class for all 33.33 %: this model is **not shown to be" in text
     clips = tiny_trained.read()["clips"]
     assert f"\n{clips['train']} training clips, 5 epochs; {clips['validation']} clips for validation.\n" in text
-    assert "means over its segments of 1.52 s, one for each second it lasts, of all branches by Eq. (6)." in text
+    mean = "means over its segments of 1.52 s, one for each second it lasts"
+    assert f"{mean}, without those of silence, of all branches by Eq. (6)." in text
+    assert "speech or noise, too; of silence it says nothing." in text
     assert "S segments" not in text and "Those of the softmax, not calibrated." in text
     assert "version 4" in text and "22050 Hz" in text and ", ".join(tiny_trained.read()["store"]["classes"]) in text
     assert tiny_trained.read()["store"]["fingerprint"] in text and "takes no waveforms" not in text
+    run = Run(tmp_path / "esc50" / "fold1")
+    record = run.read()
+    run.record.write_text(json.dumps({**record, "settings": {**record["settings"], "skip_silence": False}}))
+    text = again(tmp_path / "esc50")
+    assert f"{mean}, of all branches by Eq. (6)." in text and "speech, silence or noise, too." in text
+    run.record.write_text(json.dumps(record))
     other = Run(tmp_path / "esc50" / "fold2")  # of another experiment
     record = other.read()
     other.record.write_text(json.dumps({**record, "settings": {**record["settings"], "seed": 9}}))
