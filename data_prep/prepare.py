@@ -22,7 +22,7 @@ from data_prep.download import download
 from data_prep.extraction import Parts, try_views
 from data_prep.naming import NAME
 from multiview.store import About, Clip, Store, write_store
-from multiview.support.errors import InputError, exit_status
+from multiview.support.errors import InputError, UsageError, exit_status
 from multiview.support.files import leftovers, locked, twin
 from multiview.views import in_order, paper_views
 
@@ -133,7 +133,7 @@ def _sounds_named(args: argparse.Namespace) -> bool:
         return True
     choices = sorted(option.flag for option in named if not option.variant)
     if choices:
-        raise InputError(f"expected --audio with {choices[0]}, to see whether the store fits")
+        raise UsageError(f"expected --audio with {choices[0]}, to see whether the store fits")
     return False
 
 
@@ -186,7 +186,7 @@ def plan(args: argparse.Namespace) -> dict:
     """
     dataset, options, audio = args.dataset, args.options, _audio(args)
     if not args.name:
-        raise InputError(f"expected --audio DIR or {NAME.flag} NAME, found neither; say where the sounds are")
+        raise UsageError(f"expected --audio DIR or {NAME.flag} NAME, found neither; say where the sounds are")
     name = dataset.stored_name(options, args.name)
     if args.audio and not args.download and not dataset.synthesised:
         require_folder(args.audio)

@@ -15,7 +15,7 @@ from multiview.experiment.run import Run
 from multiview.settings import Settings, make_settings
 from multiview.starters import located
 from multiview.store import Store
-from multiview.support.errors import InputError
+from multiview.support.errors import InputError, UsageError
 from multiview.support.lean import import_keras
 from multiview.support.programs import called
 
@@ -202,7 +202,7 @@ def evaluate(run: Run | Place, *, store: Store | Place | None = None, to: Place 
         return test(found)
     found = run if isinstance(run, Run) else Run(located(Path(run)))
     if to is None and found.path != (run.path if isinstance(run, Run) else Path(run)):
-        raise InputError(f"expected --to DIR for the results of the starter model {run}, found none; name one")
+        raise UsageError(f"expected --to DIR for the results of the starter model {run}, found none; name one")
     found.read()
     opened = _opened(store)
     import_keras()

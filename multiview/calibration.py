@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from multiview.evaluation import average_by_clip, predict_segments, self_ensemble
+from multiview.evaluation import average_by_clip, decisions, predict_segments, self_ensemble
 from multiview.segments import test_segments
 from multiview.store import Store
 from multiview.support import records
@@ -129,7 +129,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, shares: np.ndarra
 
     Each row counts as much of a clip as `shares` [clips] says, all as a whole one by default.
     """
-    sure, right = probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == labels
+    sure, right = probabilities.max(axis=1).astype(np.float64), decisions(probabilities) == labels
     bins = np.clip(np.ceil(sure * BINS).astype(int) - 1, 0, BINS - 1)
     shares = np.broadcast_to(shares, len(bins))
     count, confidence, accuracy = (np.bincount(bins, shares * each, BINS) for each in (1, sure, right))

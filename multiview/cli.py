@@ -18,7 +18,7 @@ from multiview.settings import PRESETS, make_settings
 from multiview.splits import EVERY_CLIP
 from multiview.starters import STARTERS
 from multiview.support import plugins
-from multiview.support.errors import InputError, exit_status
+from multiview.support.errors import InputError, UsageError, exit_status
 from multiview.support.lean import import_keras
 from multiview.systems import system_names
 
@@ -185,7 +185,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from multiview.experiment.run import Run
 
     if args.to and (args.store is None or len(args.runs) > 1):
-        raise InputError("expected --to with --store and one run, found it without; drop it")
+        raise UsageError("expected --to with --store and one run, found it without; drop it")
     if args.store:
         _evaluate_elsewhere(args)
         return

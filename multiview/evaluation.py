@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import keras
 
 BATCH_SIZE = 64
+NO_CLASS = -1  # which no label is: who says nothing is not right
 UNDECIDED = 1e-6  # weight in a mean of what says nothing, so that a clip of nothing else has one
 PROBABILITY_FLOOR = 1e-7  # as in Keras's cross-entropy, so that one sure mistake costs 16, not infinity
 
@@ -38,8 +39,13 @@ def weights_in_mean(probabilities: np.ndarray) -> np.ndarray:
     1, but next to nothing where all classes are alike to the last bit, as networks with `skip_silence` have them of a
     segment without sound.
     """
-    alike = probabilities.max(axis=-1, keepdims=True) == probabilities.min(axis=-1, keepdims=True)  # not of NaN
-    return np.where(alike, UNDECIDED, 1).astype(np.float32)
+    return np.where(undecided(probabilities)[..., np.newaxis], UNDECIDED, 1).astype(np.float32)
+
+
+def undecided(probabilities: np.ndarray) -> np.ndarray:
+    """Whether all classes are alike to the last bit, so none is the most probable; bool [...] of [..., classes]."""
+    several = probabilities.shape[-1] > 1
+    return several & (probabilities.max(axis=-1) == probabilities.min(axis=-1))  # not of NaN
 
 
 def average_by_clip(probabilities: np.ndarray, clips: np.ndarray) -> np.ndarray:
@@ -59,7 +65,12 @@ def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Share of clips whose most probable class, Eq. (7), is the true one."""
-    return float(np.mean(probabilities.argmax(axis=1) == labels))
+    return float(np.mean(decisions(probabilities) == labels))
+
+
+def decisions(probabilities: np.ndarray) -> np.ndarray:
+    """The most probable class of clips, Eq. (7), int [clips] of [clips, classes]; `NO_CLASS` of those `undecided`."""
+    return np.where(undecided(probabilities), NO_CLASS, probabilities.argmax(axis=1))
 
 
 def self_ensemble(probabilities: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:

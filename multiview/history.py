@@ -134,12 +134,12 @@ class HistoryFile:
 
     def write(self, evaluations: Sequence[Evaluation]) -> None:
         """Replace the file by these rows."""
-        with replacing(self.path) as temporary, temporary.open("w", newline="") as file:
+        with replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(evaluation.row() for evaluation in evaluations)
 
     def append(self, evaluation: Evaluation) -> None:
         """Add a row."""
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns).writerow(evaluation.row())

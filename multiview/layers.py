@@ -240,7 +240,8 @@ def _separable(layer: Any, inputs: Any) -> Any:
 
 def _convolved(layer: Any, x: Any, kernel: Any, outputs: int) -> Any:
     """`x` with a kernel for several outputs of `layer`, its bias and its activation."""
-    return _activated(layer, ops.conv(x, kernel, strides=1, padding=layer.padding), outputs)
+    x = ops.conv(x, kernel, strides=1, padding=layer.padding, data_format="channels_last")
+    return _activated(layer, x, outputs)
 
 
 def _activated(layer: Any, x: Any, outputs: int) -> Any:

@@ -11,13 +11,16 @@ from keras import layers, ops
 
 from multiview import backbones
 from multiview.backbones import BACKBONES
+from multiview.checkpointing import Checkpointed
 from multiview.crnn import DROPOUT
 from multiview.devices import divided, whole
 from multiview.layers import Classifier, Dropout, Sounding, StopGradient
-from multiview.systems import find_system
+from multiview.support.errors import InputError
+from multiview.systems import System, find_system
 from multiview.views import VIEWS, geometry, sounding_view
 
 # The rows fc1 and fc2 of Tables 1 and 2, and those of the multi-view branch (Sec. 2.1).
+HEAD = ("fc1", "fc2", "fc3")
 FC_UNITS = 1024
 MULTIVIEW_FC_UNITS = 4096
 
@@ -76,10 +79,11 @@ def cross_entropy(y: Any, p: Any) -> Any:
 
 def _classifier(x: Any, branch: str, units: int, classes: int, sounding: Any) -> Any:
     """fc1, fc2, fc3: two fully connected layers and the softmax, which stays in float32."""
-    for row in ("fc1", "fc2"):
-        x = layers.Dense(units, activation="relu", name=f"{branch}_{row}")(x)
+    *hidden, last = (f"{branch}_{row}" for row in HEAD)
+    for name in hidden:
+        x = layers.Dense(units, activation="relu", name=name)(x)
         x = Dropout(DROPOUT)(x)
-    return Classifier(classes, activation="softmax", dtype="float32", name=f"{branch}_fc3")(x, sounding)
+    return Classifier(classes, activation="softmax", dtype="float32", name=last)(x, sounding)
 
 
 def build_network(
@@ -136,10 +140,15 @@ def build_network(
     Raises
     ------
     InputError
-        For an unknown system, view or backbone, or a backbone that cannot do without its activations.
+        For an unknown system, view or backbone, a backbone that cannot do without its activations, or whose layers are
+        not named after their view, or where Keras is set to images with their channels first.
     ValueError
         For another sample rate.
     """
+    if (layout := keras.config.image_data_format()) != "channels_last":
+        raise InputError(
+            f"expected Keras's image_data_format channels_last, found {layout}; change it in ~/.keras/keras.json"
+        )
     chosen = find_system(system, views)
     size, networks = geometry(sample_rate, chosen.views), backbones.choose(backbone, chosen.views)
 
@@ -179,9 +188,36 @@ def build_network(
             if not joint_gradient and len(chosen.branches) > 1:
                 joint = StopGradient(name=f"{branch}_stop")(joint)
             outputs[branch] = _classifier(joint, branch, wide(MULTIVIEW_FC_UNITS), classes, sounding)
-    return BlendedModel(inputs, outputs, name=system)
+    model = BlendedModel(inputs, outputs, name=system)
+    _check_names(model, chosen)
+    return model
 
 
 def standardising_layer(view: str) -> str:
     """Name of the layer that holds the statistics of a view."""
     return f"{view}_standardise"
+
+
+def encoder(model: keras.Model, view: str) -> dict[str, layers.Layer]:
+    """The layers with weights between a view and its embedding, by name; outer ones before those within."""
+    inputs = [tensor.name for tensor in model.inputs]
+
+    def is_own(layer: layers.Layer) -> bool:
+        views = [each for each in inputs if layer.name.startswith(f"{each}_")]
+        own = max(views, key=len, default=None) == view and layer.name not in {f"{view}_{row}" for row in HEAD}
+        return own and bool(layer.weights) and not isinstance(layer, Checkpointed)  # whose inner layers are listed
+
+    return {layer.name: layer for layer in model._flatten_layers() if is_own(layer)}
+
+
+def _check_names(model: BlendedModel, system: System) -> None:
+    """Whether each weight is of a view's network or of a head: what takes over and freezes goes by the names."""
+    heads = [model.get_layer(f"{branch}_{row}") for branch in system.branches for row in HEAD]
+    owners = [*heads, *(layer for view in system.views for layer in encoder(model, view).values())]
+    owned = {id(weight) for layer in owners for weight in layer.weights}
+    for layer in model.layers:
+        if any(id(weight) not in owned for weight in layer.weights):
+            raise InputError(
+                f"expected a backbone whose layers' names begin with their view's, as {system.views[0]}_conv1, "
+                f"found {layer.name}; name it so"
+            )

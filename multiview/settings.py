@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
+from typing import Any
 
 from multiview import augment, backbones, blending, origin
 from multiview.origin import Origin
 from multiview.splits import make_split
 from multiview.store import Store
 from multiview.support import records
-from multiview.support.errors import InputError
+from multiview.support.errors import InputError, UsageError, usage
 from multiview.support.registry import Registry
 from multiview.systems import System, chosen_views, find_system
 from multiview.views import SAMPLE_RATES, sounding_view
@@ -283,8 +285,9 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
         For an unknown name, a store of another sample rate than the preset's or without a view that is needed, a
         value out of range, or a trained network that is not there.
     """
-    find_system(system)
-    chosen = PRESETS.find(preset)
+    with usage():
+        find_system(system)
+        chosen = PRESETS.find(preset)
     taken = {field.name for field in fields(Settings)}
     defaults = {name: value for name, value in asdict(chosen).items() if name in taken}
     defaults |= {"sample_rate": chosen.sample_rate or store.sample_rate, "epochs": chosen.epochs or store.about.epochs}
@@ -293,16 +296,29 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
     given |= {name: origin(given[name]) for name, origin in ORIGINS.items() if name in given}
     settings = replace(settings, **given)
     if not 0 <= settings.seed < MAX_SEED:
-        raise InputError(f"expected --seed from 0 to {MAX_SEED - 1}, found {settings.seed}")
+        raise UsageError(f"expected --seed from 0 to {MAX_SEED - 1}, found {settings.seed}")
     if chosen.stretch and changes.get("epochs") is None:
         steps = math.ceil(len(make_split(store, fold, settings.seed).train) / max(1, settings.batch_size))
         evaluations = math.ceil(chosen.least_steps / (steps * chosen.evaluation_epochs))
         settings = replace(settings, epochs=max(settings.epochs, evaluations * chosen.evaluation_epochs))
+    with usage():
+        settings = _checked(settings, changes)
+    store.require(settings.resolve().views, f"system {system}")
+    if settings.sample_rate != store.sample_rate:
+        raise InputError(
+            f"preset {preset} expects a store at {settings.sample_rate} Hz, {store.path} is at "
+            f"{store.sample_rate} Hz; prepare one with --sample-rate {settings.sample_rate}"
+        )
+    return settings
+
+
+def _checked(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """Refuse what no store could be trained with; what does nothing is as if it had not been said."""
     # Words for nothing, where a preset has something: equal runs have equal records.
     augmentations = None if settings.augmentations == augment.NONE else settings.augmentations
     settings = replace(settings, averaging=settings.averaging or None, augmentations=augmentations)
     if settings.views is not None:
-        views = chosen_views(system, settings.views.split(","))
+        views = chosen_views(settings.system, settings.views.split(","))
         settings = replace(settings, views=None if views is None else ",".join(views))
     for field in ("epochs", "batch_size", "learning_rate", "window", "evaluation_interval"):
         value = getattr(settings, field)
@@ -328,19 +344,15 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
         settings = replace(settings, joint_gradient=True)
     if not sounding_view(settings.resolve().views):
         if changes.get("skip_silence"):
-            raise InputError(f"expected --skip-silence with a view that declares silence, found {system}; leave it out")
+            raise InputError(
+                f"expected --skip-silence with a view that declares silence, found {settings.system}; leave it out"
+            )
         settings = replace(settings, skip_silence=False)
     if issubclass(rule, blending.Uniform) and settings.keep != "loss":
-        settings = replace(settings, window=chosen.window)
+        settings = replace(settings, window=PRESETS[settings.preset].window)
     every = next(n for n in range(settings.evaluation_epochs, 0, -1) if settings.epochs % n == 0)
     settings = replace(settings, evaluation_epochs=every)
     settings.names()  # refuses unknown ones
     if settings.pretrained:
         backbones.able(settings.backbone, settings.resolve().views)
-    store.require(settings.resolve().views, f"system {system}")
-    if settings.sample_rate != store.sample_rate:
-        raise InputError(
-            f"preset {preset} expects a store at {settings.sample_rate} Hz, {store.path} is at "
-            f"{store.sample_rate} Hz; prepare one with --sample-rate {settings.sample_rate}"
-        )
     return settings

@@ -18,7 +18,7 @@ from multiview.segments import MONITOR_SEGMENTS, Segments, cut, random_starts, s
 from multiview.settings import Settings
 from multiview.splits import Split
 from multiview.store import Store
-from multiview.transfer import freeze
+from multiview.transfer import freeze, thaw
 from multiview.views import VIEWS
 
 DEVIATION_FLOOR = 0.1  # of a bin that never changes in training, so that nothing is divided by 0
@@ -207,11 +207,14 @@ def fit(
     The networks of the views in `frozen` stay as they are for the first `freeze_epochs`, in whole evaluations. Ends
     early where a callback sets the model's `stop_training`.
     """
-    thawed = min(data.frozen, data.intervals) if frozen else 0
+    thawed, held = min(data.frozen, data.intervals) if frozen else 0, {}
     for first, last in ((done, thawed), (max(done, thawed), data.intervals)):
         if first < last:
             if frozen:
-                freeze(model, frozen, last == thawed)
+                if last == thawed:
+                    held = freeze(model, frozen)
+                else:
+                    thaw(held)
                 for variable, average in averages_of(model):
                     if not variable.trainable:  # which the optimizer leaves alone
                         copy(average, variable)

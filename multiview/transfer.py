@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from multiview.checkpointing import Checkpointed
-from multiview.networks import standardising_layer
+from multiview.networks import encoder, standardising_layer
 from multiview.support.errors import InputError
 
 
@@ -24,18 +23,6 @@ def statistics_of(model: keras.Model, views: Sequence[str]) -> dict[str, tuple[n
             )
             found[view] = mean, np.sqrt(variance)
     return found
-
-
-def encoder(model: keras.Model, view: str) -> dict[str, layers.Layer]:
-    """The layers with weights between a view and its embedding, by name."""
-    inputs = [tensor.name for tensor in model.inputs]
-
-    def is_own(layer: layers.Layer) -> bool:
-        views = [each for each in inputs if layer.name.startswith(f"{each}_")]
-        own = max(views, key=len, default=None) == view and not layer.name.startswith(f"{view}_fc")
-        return own and bool(layer.weights) and not isinstance(layer, Checkpointed)  # whose inner layers are listed
-
-    return {layer.name: layer for layer in model._flatten_layers() if is_own(layer)}
 
 
 def take_over(model: keras.Model, source: keras.Model, views: Sequence[str]) -> None:
@@ -62,11 +49,23 @@ def _shapes(layer: layers.Layer | None) -> list[tuple]:
     return [tuple(each.shape) for each in layer.weights] if layer else []
 
 
-def freeze(model: keras.Model, views: Sequence[str], frozen: bool) -> None:
-    """Keep the networks of `views` as they are in training, statistics of batch normalisation included, or not.
+def freeze(model: keras.Model, views: Sequence[str]) -> dict[layers.Layer, bool]:
+    """Keep the networks of `views` as they are in training, statistics of batch normalisation included.
 
-    For the next compilation of the step.
+    For the next compilation of the step, as `thaw` is.
+
+    Returns
+    -------
+    dict
+        The layers, and whether each was trained before: a backbone may have some that never are.
     """
-    for view in views:
-        for layer in encoder(model, view).values():
-            layer.trainable = not frozen
+    before = {layer: layer.trainable for view in views for layer in encoder(model, view).values()}
+    for layer in before:
+        layer.trainable = False
+    return before
+
+
+def thaw(before: Mapping[layers.Layer, bool]) -> None:
+    """Train again what `freeze` has found trained."""
+    for layer, trainable in before.items():  # the outer ones first, which set those within
+        layer.trainable = trainable

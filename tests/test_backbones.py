@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -11,11 +12,12 @@ import numpy as np
 import pytest
 
 from multiview import backbones
-from multiview.backbones import BACKBONES
+from multiview.backbones import BACKBONES, Backbone
 from multiview.crnn import BATCH_NORM_MOMENTUM, TABLE_1, TABLE_2, TABLE_2_RAW, Conv
-from multiview.networks import build_network
+from multiview.networks import build_network, encoder
+from multiview.optimizer import Adam
 from multiview.support.errors import InputError
-from multiview.transfer import encoder
+from multiview.transfer import freeze, thaw
 from multiview.views import geometry
 from tests.benchmarks.backbones import multiplications
 from tests.fuzz.mutations import remade
@@ -162,3 +164,50 @@ def test_choice_of_networks() -> None:
     assert backbones.parts("mobilenet,raw=strided", ("mel",)) == ["mobilenet"]
     with pytest.raises(InputError, match="a --backbone of mobilenet, efficientnet, resnet, found crnn"):
         backbones.able("mel=crnn", ("mel",))
+
+
+def test_a_network_has_its_weights_in_layers_named_after_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As what takes over and freezes goes by the names; `mel_fcn` is the view's, `mel_fc1` the head's."""
+
+    def named(name: str | None) -> keras.Model:
+        def build(x: Any, *_: Any) -> Any:
+            return keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3, name=name)(x))
+
+        monkeypatch.setitem(BACKBONES._entries, "own", Backbone("own", "one convolution", build))
+        return build_network("concat", 3, RATE, 1 / 32, views=["mel", "cqt"], backbone="mel=own")
+
+    assert list(encoder(named("mel_fcn"), "mel")) == ["mel_fcn"]
+    for name, found in ((None, r"conv2d\w*"), ("cqtlike", "cqtlike"), ("mel_fc1", "mel_fc1")):
+        with pytest.raises(InputError, match=f"names begin with their view's, as mel_conv1, found {found}; "):
+            named(name)
+
+
+def test_what_is_always_fixed_stays_so_when_a_network_is_thawed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fixed layer within a nested network, too; the optimizer knows nothing of either."""
+
+    def build(x: Any, view: str, *_: Any) -> Any:
+        fixed, learnt = (keras.layers.Conv2D(2, 3, name=f"{view}_{name}") for name in ("fixed", "learnt"))
+        nested = keras.Sequential([keras.layers.Input(x.shape[1:]), fixed, learnt], name=f"{view}_nested")
+        bank = keras.layers.Conv2D(2, 3, name=f"{view}_bank")
+        fixed.trainable = bank.trainable = False
+        return keras.layers.GlobalAveragePooling2D()(bank(nested(x)))
+
+    monkeypatch.setitem(BACKBONES._entries, "own", Backbone("own", "some layers fixed", build))
+    model = build_network("mel", 2, RATE, 1 / 32, backbone="own")
+    model.compile(optimizer=Adam(1e-2))
+    model.optimizer.build(model.trainable_variables)
+    trained, layers = [each.path for each in model.trainable_variables], encoder(model, "mel")
+    x, labels = np.random.default_rng(0).standard_normal((4, *model.input["mel"].shape[1:])), np.arange(4) % 2
+
+    def moved() -> set[str]:
+        """The layers of the view that a step changes."""
+        model.compile(optimizer=model.optimizer)
+        before = {name: layer.get_weights() for name, layer in layers.items() if name != "mel_nested"}
+        model.train_on_batch({"mel": x}, labels)
+        return {name for name in before if not np.array_equal(before[name][0], layers[name].get_weights()[0])}
+
+    held = freeze(model, ["mel"])
+    assert moved() == set()
+    thaw(held)
+    assert [each.path for each in model.trainable_variables] == trained
+    assert moved() == {"mel_learnt"}

@@ -61,9 +61,12 @@ def test_train_on_every_clip(tiny_store: Store, tmp_path: Path, capsys: pytest.C
 
 
 def test_evaluate_again_gives_the_same_metrics(trained: Run, capsys: pytest.CaptureFixture) -> None:
-    before = trained.metrics.read_text()
+    before, record = trained.metrics.read_text(), trained.read()
+    assert record["peak_memory_mib"] > 1
     trained.metrics.unlink()
+    trained.record.write_text(json.dumps({**record, "peak_memory_mib": 1}))  # of training, not of what is done later
     assert run("evaluate", trained.path) == 0
+    assert trained.read()["peak_memory_mib"] == 1
     assert trained.metrics.read_text() == before
     said = capsys.readouterr().out
     assert "12 test clips of fold 2: multiview" in said
@@ -116,11 +119,14 @@ def one_line(capsys: pytest.CaptureFixture) -> str:
         ({"--fold": 9}, 1, "has the folds 1, 2, 3, 4, 5, not fold 9"),
         ({"--preset": "huge"}, 2, "'paper', 'small', 'modern', 'demo'|paper, small, modern, demo"),
         ({"--system": "video"}, 2, "mel.*gammatone.*cqt.*raw.*concat.*multiview"),
-        ({"--epochs": 0}, 1, "expected --epochs above 0, found 0"),
-        ({"--window": -1}, 1, "expected --window above 0, found -1"),
-        ({"--learning-rate": "nan"}, 1, "expected --learning-rate above 0, found nan"),
+        ({"--epochs": 0}, 2, "expected --epochs above 0, found 0"),
+        ({"--window": -1}, 2, "expected --window above 0, found -1"),
+        ({"--learning-rate": "nan"}, 2, "expected --learning-rate above 0, found nan"),
+        ({"--averaging": 2}, 2, "expected --averaging from 0 to below 1, found 2"),
+        ({"--backbone": "x"}, 2, "expected a backbone of crnn, .*; found 'x'"),
+        ({"--views": "x,mel", "--system": "concat"}, 2, "expected a view of mel, .*; found 'x'"),
         ({"--evaluation-interval": 5000}, 1, "at most the .* steps of training, found 5000"),
-        ({"--seed": -1}, 1, "expected --seed from 0 to 999999, found -1"),
+        ({"--seed": -1}, 2, "expected --seed from 0 to 999999, found -1"),
     ],
 )
 def test_wrong_settings_are_one_line(

@@ -18,6 +18,7 @@ from multiview.experiment.heard import heard
 from multiview.experiment.initial import Initial
 from multiview.experiment.run import Run
 from multiview.experiment.schema import HEARD
+from multiview.experiment.train import train
 from multiview.settings import make_settings
 from multiview.splits import make_split
 from multiview.store import Store
@@ -34,6 +35,12 @@ from tests.fuzz.records import make_trained
         (["dog"], ["dog", "Dog"], {"dog": "dog"}),  # two that might be it: the one that is
         (["dog"], ["Dog", "DOG"], {}),
         (["é"], ["É", "e"], {"É": "é"}),
+        (
+            ["caf\u00e9", "sea-waves"],
+            ["Cafe\u0301", "Sea waves"],
+            {"Cafe\u0301": "caf\u00e9", "Sea waves": "sea-waves"},
+        ),
+        (["1.5", "C++", "🐶", "दिन", "-"], ["15", "C#", "🐱", "दान", "_"], {}),
     ],
 )
 def test_classes_are_matched_by_name(known: list[str], others: list[str], expected: dict[str, str]) -> None:
@@ -153,6 +160,10 @@ def test_it_says_where_it_cannot_tell_what_was_heard(
     found = evaluate_elsewhere(moved, copy, tmp_path / "out")
     assert found["clips"] == 60 and found["heard_known"] is False
     assert "is gone or changed: clips of it that are in" in capsys.readouterr().err
+    for run, known in ((tiny_trained, True), (moved, False)):
+        asked = make_settings(copy, "mel", 1 if run is moved else 0, "demo", init=str(run.path), epochs=1, width=1 / 32)
+        assert train(copy, asked, tmp_path / f"from_{known}").read()["heard_known"] is known
+        assert ("is gone or changed: clips of it that are in" in capsys.readouterr().err) is not known
 
 
 def test_classes_that_it_does_not_know_are_left_out(
@@ -174,7 +185,7 @@ def test_classes_that_it_does_not_know_are_left_out(
 
 def test_refusals(tiny_store: Store, tiny_trained: Run, other, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     def refused(message: str, *words: str | Path) -> None:
-        assert main(["evaluate", *map(str, words)]) == 1
+        assert main(["evaluate", *map(str, words)]) == (2 if message.startswith("expected --to") else 1)
         assert message in capsys.readouterr().err
 
     strange = other(["x", "y", "z"], slice(0, None))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from multiview import evaluation
+from multiview.experiment.evaluate import scores_of
 from multiview.segments import MONITOR_SEGMENTS, test_segments
 from multiview.store import Store
 from multiview.views import VIEWS, geometry
@@ -70,6 +71,18 @@ def test_accuracy_is_of_the_label_of_equation_7() -> None:
     """The most probable class of each clip; three of four are the true one."""
     probabilities = np.array([[0.6, 0.4], [0.1, 0.9], [0.5, 0.4], [0.2, 0.8]])
     assert evaluation.accuracy(probabilities, np.array([0, 1, 0, 0])) == 0.75
+
+
+def test_who_says_nothing_is_not_right() -> None:
+    """Not even where the true class is the first; among one class alone there is nothing to decide."""
+    probabilities = np.array([[0.25] * 4, [0.25] * 4, [0.1, 0.2, 0.3, 0.4]], np.float32)
+    assert evaluation.decisions(probabilities).tolist() == [evaluation.NO_CLASS] * 2 + [3]
+    assert evaluation.accuracy(probabilities, np.array([0, 2, 3])) == pytest.approx(1 / 3)
+    assert evaluation.accuracy(probabilities[:, :1], np.array([0, 0, 0])) == 1
+    system = SimpleNamespace(ensemble=None)
+    found = SimpleNamespace(probabilities={"mel": probabilities}, labels=np.array([1, 2, 2]), classes=list("abcd"))
+    assert scores_of(found, system) == {"mel": 0}
+    assert scores_of(found, system, [2, 1]) == {"mel": pytest.approx(1 / 3)}
 
 
 def test_self_ensemble_is_equation_6() -> None:

@@ -24,7 +24,7 @@ from multiview.audio import read_audio
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import Run
 from multiview.experiment.train import train
-from multiview.export import savedmodel
+from multiview.export import savedmodel, write
 from multiview.export.check import check_graphs, largest_difference
 from multiview.export.model_card import model_card
 from multiview.export.service import Service, in_float32
@@ -127,6 +127,22 @@ def test_versions_count_up(exported: Path, single: Run, tmp_path: Path, monkeypa
     assert export(single.path, directory) == directory / "8"
     with pytest.raises(InputError, match="found a version at .*name the one above it"):
         export(single.path, directory / "8")
+
+
+def test_another_format_that_came_first_is_seen(
+    exported: Path, single: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two commands at once: the second finds the version of the first, which was not there when it began."""
+
+    def first(*_: object) -> None:
+        shutil.copytree(exported, tmp_path / "many" / "1")
+        record = tmp_path / "many" / "1" / "export.json"
+        record.write_text(json.dumps({**json.loads(record.read_text()), "format": "onnx"}))
+
+    monkeypatch.setattr(write, "check_graphs", first)
+    with pytest.raises(InputError, match="expected no format but savedmodel in .*many, found onnx; name another"):
+        export(single.path, tmp_path / "many")
+    assert sorted(path.name for path in (tmp_path / "many").iterdir() if path.is_dir()) == ["1"]
 
 
 def test_difference_is_noticed(exported: Path, live: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,6 +291,22 @@ def test_model_cards(tiny_trained: Run, tmp_path: Path) -> None:
     assert "| 2 |" not in again(tmp_path / "esc50")
     other.record.write_text("damaged")  # no matter of fold 1
     assert "| 2 |" not in again(tmp_path / "esc50")
+
+
+def test_a_run_of_any_name_is_in_its_model_card(tiny_trained: Run, tmp_path: Path) -> None:
+    """Its own figures, which decide, not those of a neighbour that does better."""
+    card(tiny_trained, tmp_path, "esc10", None)
+    run = Run(shutil.move(tmp_path / "esc10" / "fold1", tmp_path / "esc10" / "mine"))
+    answers = {"classes": run.read()["store"]["classes"], "sample_rate": RATE, "weights": {"mel": 1.0}}
+    text = model_card(run, 1, answers)
+    assert "| 1 (this model) | 10 | 60.00 |" in text and "| 2 | 20 | 70.00 |" in text
+    metrics = json.loads(run.metrics.read_text())
+    metrics["accuracy"]["self_ensemble"] = 0.1
+    run.metrics.write_text(json.dumps(metrics))
+    assert "**not shown to be better than that, so do not rely on it**" in model_card(run, 1, answers)
+    run.metrics.unlink()
+    text = model_card(run, 1, answers)
+    assert "(this model)" not in text and "this model is **not shown to be" in text
 
 
 def test_model_card_of_every_clip(tiny_trained: Run, tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 
-from multiview.history import Evaluation, HistoryFile, columns
+from multiview.history import Evaluation, HistoryFile, columns, read_history
 
 
 def evaluation(number: int) -> Evaluation:
@@ -29,3 +32,26 @@ def test_rows_are_the_contract(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert table.loc[1, ["step", "train_loss_mel", "val_accuracy_mel"]].tolist() == [3, 1.0, 1.2]
     assert Evaluation.of_row(table.to_dict("records")[1], ("mel", "raw")) == evaluation(1)
+
+
+def test_names_of_views_are_utf_8_wherever_it_is_written(tmp_path: Path) -> None:
+    """A view of one's own may be called in any letters, and the machine's locale be ASCII."""
+    program = (
+        "import sys; from pathlib import Path; from multiview.history import HistoryFile\n"
+        "from tests.test_history import evaluation; import dataclasses\n"
+        "parts = {part: {'gr\\u00f6sse': 0.5} for part in ('train', 'validation', 'accuracy', 'weight')}\n"
+        "file = HistoryFile(Path(sys.argv[1]), ('gr\\u00f6sse',))\n"
+        "file.write([dataclasses.replace(evaluation(0), **parts)])\n"
+        "file.append(dataclasses.replace(evaluation(1), **parts))\n"
+    )
+    ascii_locale = {
+        "LC_ALL": "C",
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONUTF8": "0",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    subprocess.run([sys.executable, "-c", program, tmp_path / "history.csv"], env=os.environ | ascii_locale, check=True)
+    assert [row["val_loss_gr\u00f6sse"] for row in read_history(tmp_path / "history.csv", ["gr\u00f6sse"])] == [
+        0.5,
+        0.5,
+    ]

@@ -432,3 +432,22 @@ def test_bfloat16_changes_losses_by_less_than_two_per_cent(rng: np.random.Genera
     # `train_on_batch` gives the mean so far.
     assert losses["float32"][-1] < losses["float32"][0]
     np.testing.assert_allclose(losses["mixed_bfloat16"], losses["float32"], rtol=0.02)
+
+
+def test_images_with_their_channels_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has set Keras to that is told before a network is built; one that is trained says the same as without."""
+    model = build_network("multiview", 3, 22050, 1 / 32)
+    rng = np.random.default_rng(0)
+    batch = {view: rng.standard_normal((2, *each.shape[1:])).astype("float32") for view, each in model.input.items()}
+    expected = model(batch)
+    monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
+    with pytest.raises(InputError, match=r"image_data_format channels_last, found channels_first; change it in .*json"):
+        build_network("mel", 3, 22050, 1 / 32)
+    monkeypatch.undo()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        found = model(batch)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    for branch, values in expected.items():
+        np.testing.assert_array_equal(found[branch], values)

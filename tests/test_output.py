@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -97,6 +98,13 @@ def test_notes_in_every_form(tiny_trained: Run, tmp_path: Path, capsys: pytest.C
     cuts = [cut_file(tmp_path / f"cut.{name}", name) for name in ("wav", "aiff", "mp3")]
     for name, peak in (("quiet", 0.9e-3), ("faint", 1.1e-3)):  # -60 dB of full scale is 1e-3
         soundfile.write(tmp_path / f"{name}.wav", peak * np.sin(np.arange(2 * RATE) / 5), RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "nothing.wav", np.zeros(2 * RATE), RATE)
+    assert run("predict", tiny_trained.path, tmp_path / "nothing.wav", "--csv", "--branches") == 0
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert set(table.loc[0, ["class", *(f"class_{name}" for name in (*paper_views(), "multiview"))]]) == {"unknown"}
+    assert run("predict", tiny_trained.path, tmp_path / "nothing.wav") == 0
+    assert capsys.readouterr().out.splitlines()[1] == "  unknown: all classes are alike"
+
     paths = [*cuts, tmp_path / "quiet.wav", tmp_path / "faint.wav", cut_file(tmp_path / "whole.wav", "wav", 1.0)]
     words = [["truncated"]] * 3 + [["silent"], [], []]
 
@@ -210,3 +218,11 @@ def test_odd_names_and_pipes(
     assert "its name is too long for a folder xxx" in err
     assert "a\\udcff.wav.timeline/timeline.csv" in out and "gone.wav: no such file" in err
     assert (tmp_path / "to" / f"{odd.name}.timeline" / "timeline.png").is_file()
+
+
+def test_standard_error_may_be_closed(tiny_trained: Run, clips: list[Path]) -> None:
+    """As a daemon's may: the answers are there, and nothing among them."""
+    command = f"{sys.executable} -m multiview.cli predict {tiny_trained.path} {clips[0]} none.wav --csv 2>&-"
+    done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["file", str(clips[0])], done.stdout

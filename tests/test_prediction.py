@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from multiview.evaluation import self_ensemble
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import Run
 from multiview.predict import Prediction, Predictor
+from multiview.predict.batches import READ_AHEAD
 from multiview.segments import Segments, cut, test_starts
 from multiview.support import registry
 from multiview.support.errors import InputError
@@ -82,6 +84,10 @@ def test_parts_without_sound_do_not_count(tiny_trained: Run, rng: np.random.Gene
             np.testing.assert_allclose(found.branches[branch], values.mean(axis=0), atol=1e-5)
     else:
         np.testing.assert_allclose(found.probabilities, 1 / 3, atol=1e-6)
+    assert found.undecided() == (not heard)
+    assert {found.best(), *(found.best(branch=each) for each in found.branches)} <= {
+        *(predictor.classes if heard else ["unknown"])
+    }
 
 
 def test_waveforms_of_any_kind(tiny_trained: Run, rng: np.random.Generator) -> None:
@@ -147,6 +153,29 @@ def test_full_batches_in_order_and_errors_in_their_places(tmp_path: Path) -> Non
             assert isinstance(answer, AudioError) and "no such file" in str(answer)
         else:
             assert answer.probabilities[0] == pytest.approx(n / 16, rel=1e-3)
+
+
+def test_errors_do_not_wait_for_a_full_batch(tmp_path: Path) -> None:
+    """One sound of one segment, then files that are not there: what is said of each comes while others are read."""
+    read, batches = [], []
+
+    def paths() -> Iterator[Path]:
+        soundfile.write(tmp_path / "a.wav", np.full(RATE, 0.5), RATE)
+        yield tmp_path / "a.wav"
+        for number in range(1000):
+            read.append(number)
+            yield tmp_path / "none.wav"
+
+    def network(segments: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        batches.append(len(segments["raw"]))
+        return {"raw": segments["raw"].mean(axis=(1, 2))[:, np.newaxis]}
+
+    ahead = []
+    for number, answer in enumerate(Predictor(network, ["mean"], RATE, ["raw"], {"raw": 1.0}).predict_files(paths())):
+        ahead.append(len(read) - number)
+        assert isinstance(answer, AudioError) == (number > 0)
+    assert len(ahead) == 1001 and batches == [1]
+    assert max(ahead) <= 32 * (READ_AHEAD + 2)
 
 
 def test_other_views_are_not_computed(mel_meter: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:

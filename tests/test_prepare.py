@@ -77,7 +77,7 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path, capsys: pytest.Capt
         assert run(dataset, "--audio", audio, "--store", tmp_path / "s.h5") == 1
         error = capsys.readouterr().err.strip()
         assert message in error and "\n" not in error
-    assert run("esc10", "--store", tmp_path / "s.h5") == 1
+    assert run("esc10", "--store", tmp_path / "s.h5") == 2
     assert "expected --audio DIR" in capsys.readouterr().err
 
 

@@ -15,14 +15,14 @@ import pandas as pd
 import pytest
 
 from multiview.experiment.predictions import Predictions
-from multiview.experiment.results import collect
+from multiview.experiment.results import collect, right
 from multiview.experiment.run import Trial
 from multiview.guessing import Share
 from multiview.history import columns
 from multiview.report import report
 from multiview.report.calibration import calibrated_rows
 from multiview.report.class_figures import per_class
-from multiview.report.classes import class_accuracies, confused_section, confusion
+from multiview.report.classes import class_accuracies, confused_section, confusion, count
 from multiview.report.curves import branch_losses, folds_said, mean_curve, system_losses
 from multiview.report.paper import PAPER_TABLE_3
 from multiview.report.section import Section
@@ -130,6 +130,15 @@ def test_what_is_taken_for_what_by_hand(tmp_path: Path) -> None:
     section = confused_section(results)
     assert section.table.to_numpy()[0].tolist() == ["yes", "no", "1 of 4", "25", "1"]
     assert section.notes == ("Multi-view, 2 wrong of 8 answers to test clips. The whole matrix: `confusion.png`.",)
+
+
+def test_a_clip_of_which_nothing_is_said_is_taken_for_nothing() -> None:
+    """All classes alike, as of silence: in no cell of the matrix, and right in no row."""
+    values = np.array([[0.5, 0.5], [0.5, 0.5], [0.9, 0.1]], np.float32)
+    part = Predictions(["a", "b", "c"], np.array([0, 1, 1]), ["yes", "no"], {"mel": values}, {"mel": 1.0})
+    assert count([part], "mel").to_numpy().tolist() == [[0, 0], [1, 0]]
+    assert class_accuracies({"mel": {Trial(1): part}})["mel"].tolist() == [0, 0]
+    assert right(part, "mel").tolist() == [False, False, False]
 
 
 def write_many_classes(path: Path, system: str = "mel", classes: int = 50) -> None:

@@ -17,12 +17,13 @@ from multiview.experiment.initial import Initial
 from multiview.experiment.run import Run
 from multiview.experiment.train import train
 from multiview.export.model_card import model_card
+from multiview.networks import encoder
 from multiview.settings import Settings, from_record, make_settings
 from multiview.splits import EVERY_CLIP, make_split
 from multiview.starters import located
 from multiview.store import Store
 from multiview.support.errors import InputError
-from multiview.transfer import encoder, statistics_of
+from multiview.transfer import statistics_of
 from tests.helpers.runs import kept_weights, rows
 from tests.test_recorder import Crash
 

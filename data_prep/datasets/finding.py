@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from multiview.audio import sound_files
-from multiview.support.errors import InputError
+from multiview.support.errors import InputError, UsageError
 
 
 def require_given(audio: Path | None) -> Path:
@@ -19,7 +19,7 @@ def require_given(audio: Path | None) -> Path:
         If none was named.
     """
     if audio is None:
-        raise InputError("expected --audio DIR, the folder with the sound files")
+        raise UsageError("expected --audio DIR, the folder with the sound files")
     return audio
 
 

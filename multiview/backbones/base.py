@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from multiview.support.errors import InputError
+from multiview.support.errors import InputError, UsageError
 from multiview.support.registry import Registry
 from multiview.views import VIEWS
 
@@ -49,7 +49,7 @@ class Backbone:
         """
         if checkpointing and not self.checkpointed:
             able = ", ".join(name for name, each in BACKBONES.items() if each.checkpointed)
-            raise InputError(f"expected --gradient-checkpointing with a backbone of {able}, found {self.name}; drop it")
+            raise UsageError(f"expected --gradient-checkpointing with a backbone of {able}, found {self.name}; drop it")
         if together := self.checkpointed if checkpointing else self.together:
             return together(inputs, sample_rate, wide)
         return {view: self.build(x, view, sample_rate, wide) for view, x in inputs.items()}

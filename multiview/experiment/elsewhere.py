@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,14 +20,21 @@ from multiview.support.files import leftovers, locked, write_json
 def matched(known: Sequence[str], others: Sequence[str]) -> dict[str, str]:
     """Class of another collection to the network's class of that name.
 
-    Names are equal as they are, or else, where that makes one pair, but for case and what is not a letter or a digit.
+    Names are equal as they are, or else, where that makes one pair, but for case, spaces, hyphens, underscores and how
+    accents are written.
     """
     found = {name: name for name in others if name in known}
-    plain = {name: re.sub(r"[\W_]+", "", name.casefold()) for name in {*known, *others}}
+    plain = {name: _plain(name) for name in {*known, *others}}
     of_known, of_others = (Counter(plain[each] for each in names) for names in (known, others))
-    for name in (each for each in others if each not in found and of_others[plain[each]] == of_known[plain[each]] == 1):
+    left = (each for each in others if each not in found and plain[each])
+    for name in (each for each in left if of_others[plain[each]] == of_known[plain[each]] == 1):
         found[name] = next(each for each in known if plain[each] == plain[name])
     return found
+
+
+def _plain(name: str) -> str:
+    letters = unicodedata.normalize("NFC", name.casefold())
+    return "".join(each for each in letters if unicodedata.category(each) not in ("Zs", "Pd", "Pc"))
 
 
 def evaluate_elsewhere(run: Run, store: Store, directory: Path) -> dict:
@@ -97,10 +103,4 @@ def evaluate_elsewhere(run: Run, store: Store, directory: Path) -> dict:
             "heard_known": all_known(run, store),
         }
         write_json(to.metrics, metrics)
-    if not metrics["heard_known"]:
-        print(
-            f"note: the store that {run.path} or what it started from was trained on is gone or changed: clips of it "
-            f"that are in {store.path}, too, cannot be told, and count as not heard",
-            file=sys.stderr,
-        )
     return metrics

@@ -91,5 +91,6 @@ def scores_of(predictions: Predictions, system: System, among: Sequence[int] | N
     rows = dict(predictions.probabilities)
     if system.ensemble:
         rows[system.ensemble] = self_ensemble(predictions.probabilities, predictions.weights)
-    allowed = np.isin(np.arange(len(predictions.classes)), range(len(predictions.classes)) if among is None else among)
-    return {name: accuracy(np.where(allowed, values, -1), predictions.labels) for name, values in rows.items()}
+    allowed = np.unique(range(len(predictions.classes)) if among is None else among)
+    labels = np.searchsorted(allowed, predictions.labels)
+    return {name: accuracy(values[:, allowed], labels) for name, values in rows.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -45,10 +46,18 @@ def heard(run: Run, store: Store, parts: Sequence[str] = ("train", "validation")
 
 
 def all_known(run: Run, store: Store) -> bool:
-    """Whether `heard` can tell for the run and all that it started from: not where a store is gone, or changed."""
+    """Whether `heard` can tell for the run and all that it started from: not where a store is gone, or changed.
+
+    If not, a line on standard error says so.
+    """
     record, told = run.read(), _own_store(run) is not None
     while record:
         if not (told or record.get(HEARD) or record["store"]["fingerprint"] == store.fingerprint):
+            print(
+                f"note: the store that {run.path} or what it started from was trained on is gone or changed: clips of "
+                f"it that are in {store.path}, too, cannot be told, and count as not heard",
+                file=sys.stderr,
+            )
             return False
         record, told = record.get(STARTED_FROM) or {}, False
     return True

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from multiview.backbones import able
-from multiview.experiment.heard import heard
+from multiview.experiment.heard import all_known, heard
 from multiview.experiment.run import Run
 from multiview.experiment.schema import HEARD, STARTED_FROM
 from multiview.networks import BlendedModel
@@ -26,6 +26,7 @@ class Initial:
     network: BlendedModel
     views: tuple[str, ...]
     validation_heard: int  # how many of the other run's validation clips were in the training of this one
+    heard_known: bool  # whether all clips that it has heard could be told
 
     @classmethod
     def of(cls, settings: Settings, store: Store, split: Split) -> Initial | None:
@@ -60,7 +61,7 @@ class Initial:
                 "losses and accuracies on these, and what is chosen and calibrated by them, flatter the network",
                 file=sys.stderr,
             )
-        return cls(run, run.load_model(), shared, validation_heard)
+        return cls(run, run.load_model(), shared, validation_heard, all_known(run, store))
 
     def statistics(self) -> dict:
         """Those of the views that are taken, with which their networks were trained."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from multiview.support.errors import InputError
+from multiview.support.errors import InputError, UsageError
 from multiview.support.records import MOST_DIGITS, fields, listed, parse, whole, word
 
 
@@ -44,14 +44,14 @@ class Placement:
             workers, task = found["cluster"]["worker"], found["task"]
             index = int(task["index"]) if task["type"] == "worker" and len(found["cluster"]) == 1 else None
         if devices < 1:
-            raise InputError(f"expected --devices of at least 1, found {devices}")
+            raise UsageError(f"expected --devices of at least 1, found {devices}")
         if workers is None and index is None:
             return cls(devices)
         workers = workers or []
         parts = [*map(host_and_port, workers)]
         well = all(host and port.isdecimal() and len(port) < 6 and 0 < int(port) < 2**16 for host, _, port in parts)
         if not well or len(set(workers)) < len(workers) or index is None or not 0 <= index < len(workers):
-            raise InputError(f"expected {source} counted from 0, found {','.join(workers) or 'none'} with {index}")
+            raise UsageError(f"expected {source} counted from 0, found {','.join(workers) or 'none'} with {index}")
         return cls(devices, tuple(workers), index)
 
     @property

@@ -6,7 +6,9 @@ import contextlib
 import datetime
 import os
 import platform
+import resource
 import subprocess
+import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +22,11 @@ PACKAGES = ("tensorflow", "jax", "keras", "numpy", "h5py", "librosa", "spafe")
 def now() -> str:
     """The time in UTC, as files of a run have it."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def peak_memory_mib() -> int:
+    """Most memory that this process has had at once so far, in MiB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def versions() -> dict[str, str]:

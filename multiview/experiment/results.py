@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from multiview.evaluation import late_fusion, self_ensemble
+from multiview.evaluation import decisions, late_fusion, self_ensemble
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import ABLATIONS, Run, Trial
 from multiview.history import column
@@ -132,7 +132,7 @@ def shares(trials: Iterable[Trial]) -> dict[Trial, float]:
 
 def right(found: Predictions, branch: str) -> np.ndarray:
     """Whether a branch was right on each test clip; bool [clips] in the order of the clips' names."""
-    return (found.probabilities[branch].argmax(axis=1) == found.labels)[np.argsort(found.clips)]
+    return (decisions(found.probabilities[branch]) == found.labels)[np.argsort(found.clips)]
 
 
 def trial_of(run: Run) -> Trial:

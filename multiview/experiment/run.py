@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import reprlib
-import resource
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -16,8 +14,8 @@ from multiview.calibration import Calibration
 from multiview.evaluation import check_weights
 from multiview.experiment.checkpoint import Checkpoint
 from multiview.experiment.predictions import Predictions
-from multiview.experiment.provenance import continued, here, now
-from multiview.experiment.schema import FAILURE, METRICS, RUN
+from multiview.experiment.provenance import continued, here, now, peak_memory_mib
+from multiview.experiment.schema import FAILURE, METRICS, PEAK_MEMORY, RUN
 from multiview.history import read_history
 from multiview.settings import Settings, complete, from_record
 from multiview.store import About, Store
@@ -183,13 +181,16 @@ class Run:
             return 0.0, 0.0
 
     def update(self, **changes) -> None:
-        """Change entries of `run.json`; the time and the peak memory so far are added, an old failure's reason goes."""
+        """Change entries of `run.json`; the time is added, an old failure's reason goes."""
         record = self.read()
         if changes.get("status", "failed") != "failed":
             record.pop("reason", None)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-        peak = max(round(peak), record.get("peak_memory_mib", 0))
-        write_json(self.record, {**record, **changes, "updated": now(), "peak_memory_mib": peak})
+        write_json(self.record, {**record, **changes, "updated": now()})
+
+    def stopped(self, status: str, **changes) -> None:
+        """Change entries of `run.json` at the end of a training, whatever it ended by; its peak memory is added."""
+        peak = max(peak_memory_mib(), self.read().get(PEAK_MEMORY, 0))
+        self.update(status=status, **{PEAK_MEMORY: peak}, **changes)
 
     def _wanted(self, store: Store, settings: Settings) -> dict:
         """What `run.json` says of a run of `settings` on `store`."""

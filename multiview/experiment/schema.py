@@ -11,6 +11,8 @@ from multiview.views import SAMPLE_RATES
 
 HEARD = "heard"  # entry of `run.json`: the clips of the training, where the store cannot tell
 STARTED_FROM = "started_from"  # entry: what `--init` named, as its own `run.json` says it
+PEAK_MEMORY = "peak_memory_mib"  # entry: of the process that trained
+HEARD_KNOWN = "heard_known"  # entry: whether all that it has heard could be told
 VALIDATION_HEARD = "validation_heard"  # entry: how many of the validation clips that one was trained on
 CONTINUED = "continued"  # entry: what took the training up where it was not what began it
 STOPPED = "stopped"  # entry: the evaluation at which a callback ended the training
@@ -64,13 +66,14 @@ RUN = fields(
         ),
         "parameters": whole(),
         VALIDATION_HEARD: whole(),
+        HEARD_KNOWN: flag,
         "clips": fields({"train": whole(), "validation": whole()}, {"monitor": whole(), "test": whole()}),
         "kept": mapping(whole()),
         STOPPED: mapping(whole()),
         "calibration": maybe(calibration.RECORD),
         "training_seconds": number(),
         "checkpoint_seconds": number(),
-        "peak_memory_mib": whole(),
+        PEAK_MEMORY: whole(),
         "tested": listed(TESTED),
     },
 )

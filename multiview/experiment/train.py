@@ -20,7 +20,7 @@ from multiview.experiment.outlook import Outlook
 from multiview.experiment.placement import ALONE, Placement
 from multiview.experiment.recorder import Follower, Recorder
 from multiview.experiment.run import Run
-from multiview.experiment.schema import STARTED_FROM, STOPPED, VALIDATION_HEARD
+from multiview.experiment.schema import HEARD_KNOWN, STARTED_FROM, STOPPED, VALIDATION_HEARD
 from multiview.experiment.team import Team, joined
 from multiview.networks import BlendedModel
 from multiview.settings import Settings
@@ -89,10 +89,10 @@ def train(
             except Exception as error:
                 team.settle()
                 with contextlib.suppress(OSError):  # a full disk
-                    run.update(status="failed", reason=" ".join(str(error).split()) or type(error).__name__)
+                    run.stopped("failed", reason=" ".join(str(error).split()) or type(error).__name__)
                 raise
             except KeyboardInterrupt:
-                run.update(status="interrupted")
+                run.stopped("interrupted")
                 raise
             finally:
                 keras.config.set_dtype_policy(policy)
@@ -120,7 +120,8 @@ def _fit(
     model = build()
     started = start(model, settings, initial)
     if initial:
-        run.update(**{STARTED_FROM: initial.record(), VALIDATION_HEARD: initial.validation_heard})
+        heard = {VALIDATION_HEARD: initial.validation_heard, HEARD_KNOWN: initial.heard_known}
+        run.update(**{STARTED_FROM: initial.record()}, **heard)
     compile_network(model, settings, data.steps_per_epoch)
 
     recorder = (Recorder if team.first else Follower)(run, system, settings.keep, settings.window)
@@ -164,8 +165,8 @@ def _keep(
     kept = _build(store, settings, split, initial)
     for variable, value in zip(kept.variables, recorder.kept.variables, strict=True):
         variable.assign(value)
-    run.update(
-        status="trained",
+    run.stopped(
+        "trained",
         parameters=kept.count_params(),
         clips={name: len(rows) for name, rows in asdict(split).items()},
         kept=recorder.kept.place(),

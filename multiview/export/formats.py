@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multiview.support.errors import InputError
+from multiview.support.errors import InputError, UsageError
 from multiview.support.registry import Registry
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Format:
             That says what it has, or what to install.
         """
         if precision not in self.tolerances:
-            raise InputError(
+            raise UsageError(
                 f"expected --precision of {', '.join(self.tolerances)} for --format {self.name}, found {precision!r}"
             )
         missing = [name for name in self.packages if importlib.util.find_spec(name) is None]

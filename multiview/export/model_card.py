@@ -27,10 +27,10 @@ def tested_folds(run: Run) -> list[dict]:
         `fold`, `this`: whether it is the run's own, `clips`, and `accuracy` as a fraction, of the self-ensemble or the
         only branch. A run that is away from those beside it may have them recorded, as `tested`.
     """
-    settings, record = run.settings(), run.read()
+    settings, record, own = run.settings(), run.read(), run.path.resolve()
     folds = list(record.get("tested", ()))
     of_fold = {"fold", *(("epochs", "evaluation_epochs") if _stretches(settings) else ())}
-    for path in sorted(run.path.resolve().parent.glob("fold*")):
+    for path in sorted({own, *own.parent.glob("fold*")}):
         other = Run(path)
         try:
             found, theirs, metrics = other.settings(), other.read(), other.read_metrics()
@@ -40,8 +40,7 @@ def tested_folds(run: Run) -> list[dict]:
         if any(found.get(key) != value for key, value in settings.items() if key not in of_fold):
             continue
         if theirs["store"]["fingerprint"] == record["store"]["fingerprint"]:
-            this = path == run.path.resolve()
-            folds.append({"fold": fold, "this": this, "clips": clips, "accuracy": scores[-1]})
+            folds.append({"fold": fold, "this": path == own, "clips": clips, "accuracy": scores[-1]})
     return folds
 
 
@@ -98,7 +97,7 @@ def model_card(run: Run, version: int, export: dict) -> str:
         clips=record.get("clips"),
         sources=_sources(record),
         guessing=guessing,
-        beats=guessing and all(row["share"].beats(guessing) for row in folds if row["this"]),
+        beats=guessing and any(row["share"].beats(guessing) for row in folds if row["this"]),
         export=export,
         shortest=size.segment_samples,
         seconds=size.segment_samples / size.sample_rate,

@@ -19,7 +19,7 @@ from multiview.export.service import Service, in_float32
 from multiview.export.subject import Subject
 from multiview.predict.saved import NETWORKS, Export, digests, of_run, versions
 from multiview.starters import located
-from multiview.support.errors import InputError
+from multiview.support.errors import InputError, UsageError
 from multiview.support.files import ANY_LEFTOVERS, locked, replacing, write_json
 
 
@@ -70,7 +70,7 @@ def export(
     live = of_run(run, model)
     shortest = live.size.segment_samples / live.sample_rate
     if not shortest <= seconds <= MAX_SECONDS:
-        raise InputError(f"expected --seconds of {shortest:.2f} to {MAX_SECONDS}, found {seconds:g}")
+        raise UsageError(f"expected --seconds of {shortest:.2f} to {MAX_SECONDS}, found {seconds:g}")
     check_graphs(live.views, live.size)
     network = in_float32(model, run.system(), live.sample_rate, run.settings())
     service = Service(network, live.classes, live.size, live.calibration)
@@ -79,6 +79,7 @@ def export(
         print(f"no graph for {missing}: the export takes segments of views, not waveforms", file=sys.stderr)
     subject = Subject(run, live, service, directory.resolve().name, precision, round(seconds * live.sample_rate))
     with locked(directory / "export.lock", f"{directory} is being exported to", ANY_LEFTOVERS):
+        _check_directory(directory, chosen)  # again: another process may have been faster
         version = max(versions(directory), default=0) + 1
         with replacing(directory / str(version)) as temporary:
             _write(temporary, chosen, subject, version)

@@ -32,8 +32,8 @@ class Batch:
     owners: list[tuple[Any, int]]
 
 
-def answers(network: Network, views: Sequence[str], parts: Iterable[Part]) -> Iterator[Answer]:
-    """What a network says of segments of any recordings.
+def answers(network: Network, views: Sequence[str], parts: Iterable[Part | None]) -> Iterator[list[Answer]]:
+    """What a network says of segments of any recordings, by batches.
 
     Parameters
     ----------
@@ -42,25 +42,32 @@ def answers(network: Network, views: Sequence[str], parts: Iterable[Part]) -> It
     views : sequence of str
         The views that it takes.
     parts : iterable
-        Iterated in another thread, ahead of the network.
+        Iterated in another thread, ahead of the network; None where those so far have to wait for no others.
 
     Yields
     ------
-    tuple
-        Key and start of a segment, and its probabilities by branch, float32 [classes]; in the order in which the
-        segments came.
+    list of tuple
+        Key and start of each segment, and its probabilities by branch, float32 [classes]; in the order in which the
+        segments came. An empty one after None where none has come since the last.
     """
     for batch in ahead(batches(parts, views)):
-        outputs = network(batch.views)
-        for row, (key, start) in enumerate(batch.owners):
-            yield key, start, {branch: values[row] for branch, values in outputs.items()}
+        outputs = network(batch.views) if batch.owners else {}
+        yield [
+            (key, start, {branch: values[row] for branch, values in outputs.items()})
+            for row, (key, start) in enumerate(batch.owners)
+        ]
 
 
-def batches(parts: Iterable[Part], views: Sequence[str]) -> Iterator[Batch]:
-    """The segments of parts in full batches, and a last one that may be smaller."""
+def batches(parts: Iterable[Part | None], views: Sequence[str]) -> Iterator[Batch]:
+    """The segments of parts in full batches; the last one, and those at None, may be smaller."""
     cuts: list[Outputs] = []
     owners: list[tuple[Any, int]] = []
-    for key, excerpt, starts in parts:
+    for part in parts:
+        if part is None:
+            yield Batch(_joined(cuts, views) if owners else {}, owners)
+            cuts, owners = [], []
+            continue
+        key, excerpt, starts = part
         while len(starts):
             some, starts = np.split(starts, [BATCH_SIZE - len(owners)])
             cuts.append(cut(excerpt, Segments(np.zeros_like(some), some - excerpt.offset), views))

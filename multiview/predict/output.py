@@ -60,6 +60,8 @@ def _text(name: str, prediction: Prediction, wanted: Wanted) -> None:
     print(name)
     if prediction.probabilities.max() < wanted.threshold:
         print(f"  {UNKNOWN}: no class reaches {wanted.threshold:.1%}")
+    elif prediction.undecided():
+        print(f"  {UNKNOWN}: all classes are alike")
     for label, probability in prediction.top(wanted.top):
         print(f"  {probability:6.1%}  {label}")
     for word, sentence in prediction.notes.items():
@@ -100,7 +102,7 @@ def _csv_head(predictor: Predictor, wanted: Wanted) -> None:
 def _csv(name: str, prediction: Prediction, wanted: Wanted) -> None:
     cells = [name, prediction.best(wanted.threshold), *(f"{value:.6f}" for value in prediction.probabilities)]
     if wanted.branches:
-        cells += [f"{prediction.disagreement:.6f}", *(prediction.top(1, each)[0][0] for each in prediction.branches)]
+        cells += [f"{prediction.disagreement:.6f}", *(prediction.best(branch=each) for each in prediction.branches)]
     _write_row([*cells, " ".join(prediction.notes)])
 
 

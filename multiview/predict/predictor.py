@@ -11,15 +11,15 @@ import numpy as np
 
 from multiview.audio import AudioError, check_rate, check_samples
 from multiview.calibration import Calibration, tempered
-from multiview.evaluation import self_ensemble, weights_in_mean
-from multiview.predict.batches import Answer, Network, Outputs, Part, answers
+from multiview.evaluation import self_ensemble, undecided, weights_in_mean
+from multiview.predict.batches import BATCH_SIZE, Answer, Network, Outputs, Part, answers
 from multiview.predict.sounds import Heard, hear, of_waveform
 from multiview.segments import test_starts
 from multiview.support.errors import InputError
 from multiview.views import excerpts, geometry
 from multiview.views.raw import from_int16
 
-UNKNOWN = "unknown"  # where no class is probable enough
+UNKNOWN = "unknown"  # where no class is probable enough, or more than the others
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,14 @@ class Prediction:
         values = self.probabilities if branch is None else self.branches[branch]
         return [(self.classes[i], float(values[i])) for i in np.argsort(-values, kind="stable")[:count]]
 
-    def best(self, threshold: float = 0.0) -> str:
-        """The most probable class, or `unknown` where its probability is below a threshold."""
-        ((name, probability),) = self.top(1)
-        return name if probability >= threshold else UNKNOWN
+    def best(self, threshold: float = 0.0, branch: str | None = None) -> str:
+        """The most probable class; `unknown` where its probability is below a threshold, or all are alike."""
+        ((name, probability),) = self.top(1, branch)
+        return UNKNOWN if probability < threshold or self.undecided(branch) else name
+
+    def undecided(self, branch: str | None = None) -> bool:
+        """Whether all classes are alike, as networks with `skip_silence` have them of silence."""
+        return bool(undecided(self.probabilities if branch is None else self.branches[branch]))
 
     @property
     def disagreement(self) -> float:
@@ -102,7 +106,7 @@ class Predictor:
         self.size = geometry(sample_rate, {*views, *store_views})
         self.calibration = calibration
 
-    def answers(self, parts: Iterable[Part]) -> Iterator[Answer]:
+    def answers(self, parts: Iterable[Part | None]) -> Iterator[list[Answer]]:
         """What the network says of segments of any recordings, as `batches.answers`."""
         return answers(self.network, self.views, parts)
 
@@ -155,17 +159,23 @@ class Predictor:
     def _predict_all(self, sounds: Iterable[Heard | AudioError]) -> Iterator[Prediction | AudioError]:
         """The prediction for each sound, in their order; errors are passed on in their places."""
         waiting = deque[_Mean]()  # filled by the thread that reads
-        for mean, _, outputs in self.answers(self._parts(sounds, waiting)):
-            mean.add(outputs)
+        for answered in self.answers(self._parts(sounds, waiting)):
+            for mean, _, outputs in answered:
+                mean.add(outputs)
             yield from self._finished(waiting)
         yield from self._finished(waiting)
 
-    def _parts(self, sounds: Iterable[Heard | AudioError], waiting: deque[_Mean]) -> Iterator[Part]:
+    def _parts(self, sounds: Iterable[Heard | AudioError], waiting: deque[_Mean]) -> Iterator[Part | None]:
         """Where to cut the test segments of each sound; every sound is put into `waiting` first."""
+        errors = 0
         for sound in sounds:
             if isinstance(sound, AudioError):
                 waiting.append(_Mean(0, {}, error=sound))
+                errors += 1
+                if errors % BATCH_SIZE == 0:  # which nobody would hear of until there is a full batch
+                    yield None
                 continue
+            errors = 0
             starts = test_starts(sound.samples, self.size)
             mean = _Mean(len(starts), sound.notes)
             waiting.append(mean)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from multiview.audio import opened, stream
 from multiview.predict.batches import Part
 from multiview.predict.predictor import Predictor
 from multiview.predict.sounds import stated_seconds
-from multiview.support.errors import InputError
+from multiview.support.errors import UsageError
 from multiview.support.files import leftovers, locked, replacing
 from multiview.views import BANDS, MEL, RAW, Excerpt, excerpts
 from multiview.views.spectrogram import mel_frequencies
@@ -86,7 +87,7 @@ def timeline(predictor: Predictor, recording: Path, directory: Path, hop_seconds
     rate = predictor.sample_rate
     hop = round(hop_seconds * rate) if 0 < hop_seconds < 86400 else 0
     if hop < 1:
-        raise InputError(f"expected --hop of one sample to a day, found {hop_seconds:g} s")
+        raise UsageError(f"expected --hop of one sample to a day, found {hop_seconds:g} s")
     spectrogram, answers = Strip(BANDS), Strip(len(predictor.classes))
     rows_to, picture = directory / "timeline.csv", directory / "timeline.png"
     with (
@@ -102,7 +103,7 @@ def timeline(predictor: Predictor, recording: Path, directory: Path, hop_seconds
         # The picture's view, too, where the network does not take it.
         pieces = excerpts(stream(file, rate), predictor.size, sorted({*predictor.views, MEL.name}))
         parts = _parts(pieces, hop, spectrogram, MEL.grid(rate).hop)
-        for _, start, outputs in predictor.answers(parts):
+        for _, start, outputs in itertools.chain.from_iterable(predictor.answers(parts)):
             probabilities, _ = predictor.fused(outputs)
             answers.add(probabilities[np.newaxis])
             times = (start / rate, (start + RAW.grid(rate).segment) / rate)

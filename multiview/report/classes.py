@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from multiview.evaluation import NO_CLASS, decisions
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.results import Results, shares
 from multiview.experiment.run import Trial
@@ -29,7 +30,7 @@ def class_accuracies(rows: dict[str, dict[Trial, Predictions]]) -> pd.DataFrame:
     for row in rows if counts else ():
         parts = [rows[row][trial] for trial in counts]
         labels = np.concatenate([each.labels for each in parts])
-        right = np.concatenate([each.probabilities[row].argmax(axis=1) for each in parts]) == labels
+        right = np.concatenate([decisions(each.probabilities[row]) for each in parts]) == labels
         share = np.repeat(list(counts.values()), [len(each.labels) for each in parts])
         total, found = np.bincount(labels, share), np.bincount(labels, share * right)
         there = np.flatnonzero(total)
@@ -81,11 +82,13 @@ def confusion(results: Results) -> Confusion:
 
 
 def count(parts: Sequence[Predictions], branch: str) -> pd.DataFrame:
-    """The clips of all parts, int [true, predicted by a branch], named like the classes."""
+    """The clips of all parts, int [true, predicted by a branch], named like the classes; not those undecided."""
     classes = parts[0].classes
     counts = np.zeros((len(classes), len(classes)), np.int64)
     for part in parts:
-        np.add.at(counts, (part.labels, part.probabilities[branch].argmax(axis=1)), 1)
+        found = decisions(part.probabilities[branch])
+        answered = found != NO_CLASS
+        np.add.at(counts, (part.labels[answered], found[answered]), 1)
     return pd.DataFrame(counts, index=classes, columns=classes)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 # What says that there is too little memory: NumPy, TensorFlow, JAX.
 _NO_MEMORY = ("Unable to allocate", "OOM when allocating", "RESOURCE_EXHAUSTED")
@@ -35,6 +36,23 @@ _SHORTAGES = {
 class InputError(Exception):
     """Bad input: the message says what was expected, what was found and what to do."""
 
+    status = 1  # of a command that ends with it
+
+
+class UsageError(InputError):
+    """Wrong use, whatever the input: a value that an option never takes, or an option that is missing."""
+
+    status = 2
+
+
+@contextlib.contextmanager
+def usage() -> Iterator[None]:
+    """What is refused here is wrong use."""
+    try:
+        yield
+    except InputError as error:
+        raise UsageError(str(error)) from error
+
 
 def first_line(error: Exception) -> str:
     """What an error of a library says, without the lines that follow, and not without end."""
@@ -42,7 +60,7 @@ def first_line(error: Exception) -> str:
 
 
 def exit_status(program: str, command: Callable[[], int | None]) -> int:
-    """Run `command`; turn a user's mistake into one line on stderr and status 1.
+    """Run `command`; turn a user's mistake into one line on stderr and a status.
 
     Parameters
     ----------
@@ -54,8 +72,10 @@ def exit_status(program: str, command: Callable[[], int | None]) -> int:
     Returns
     -------
     int
-        0 on success, 1 on failure, 130 when interrupted.
+        0 on success, 1 on failure, 2 for a `UsageError`, 130 when interrupted.
     """
+    if sys.stderr is None:  # closed; what is printed there would go among the answers
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # for the rest of the process
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(errors="backslashreplace")  # names of files may be no text
@@ -66,6 +86,7 @@ def exit_status(program: str, command: Callable[[], int | None]) -> int:
         return status
     except InputError as error:
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.status
     except ModuleNotFoundError as error:  # where only what `predict` needs is installed
         print(f"{program}: error: expected the package {error.name}, found none; say pip install .", file=sys.stderr)
     except KeyboardInterrupt:

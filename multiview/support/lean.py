@@ -22,10 +22,21 @@ def without(*packages: str) -> Iterator[None]:
             del sys.modules[name]
 
 
+def _copy_of_stderr() -> int | None:
+    """Another descriptor of standard error; None where that is closed, as for some daemons."""
+    try:
+        return os.dup(2)
+    except OSError:
+        return None
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Nothing reaches standard error, not even what compiled libraries write to it."""
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    if (saved := _copy_of_stderr()) is None:
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
         yield
@@ -47,7 +58,10 @@ def import_keras() -> None:
 @contextlib.contextmanager
 def hushed() -> Iterator[None]:
     """What Python writes to standard error reaches it, what compiled libraries write does not."""
-    before, saved, nowhere = sys.stderr, os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    if (saved := _copy_of_stderr()) is None:
+        yield
+        return
+    before, nowhere = sys.stderr, os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)
     with open(saved, "w", buffering=1, errors="backslashreplace") as sys.stderr:

@@ -13,7 +13,7 @@ from typing import Any
 
 import joblib
 
-from multiview.support.errors import InputError
+from multiview.support.errors import InputError, UsageError
 
 CONNECT_SECONDS = 20  # to a Dask scheduler
 _DIED = "a worker process died, perhaps for want of memory; repeat the command{}: what is finished is kept"
@@ -75,7 +75,7 @@ def _client(cluster: str) -> Any:
     from distributed import Client
 
     if not re.fullmatch(r"(tcp|tls|ucx|ws|wss)://.+:\d+", cluster):
-        raise InputError(f"expected --cluster tcp://host:port, found {cluster!r}")
+        raise UsageError(f"expected --cluster tcp://host:port, found {cluster!r}")
     try:
         return Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
