@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,9 +29,10 @@ def check_index(dataset: str, index: Index, allow_missing: bool = False) -> None
     Raises
     ------
     InputError
-        If it has no clips, names that no store takes, repeated names, classes that differ only in the case of letters,
-        a fold without clips below its highest fold, or a source on both sides of a split; and, unless that is allowed,
-        if more than 5 % of the files are missing, a folder cannot be read, or a published dataset lacks all of a fold.
+        If it has no clips, names that no store takes, repeated names or files, classes that differ only in the case of
+        letters, spaces or how accents are written, a fold without clips below its highest fold, or a source on both
+        sides of a split; and, unless that is allowed, if more than 5 % of the files are missing, a folder cannot be
+        read, or a published dataset lacks all of a fold.
     """
     if not index.clips:
         raise InputError(f"{dataset}: found no clips; check --audio")
@@ -46,6 +48,7 @@ def check_index(dataset: str, index: Index, allow_missing: bool = False) -> None
             f"fold {empty[0]}; mend the fold column"
         )
     _check_sources(dataset, index)
+    _check_files(dataset, index)
     if not allow_missing:
         _check_missing(dataset, index)
 
@@ -65,10 +68,22 @@ def _check_classes(dataset: str, classes: Sequence[str]) -> None:
     """Refuse classes that are one, on some disks or in some eyes."""
     seen: dict[str, str] = {}
     for name in classes:
-        if (other := seen.setdefault(name.casefold(), name)) != name:
+        seen_as = " ".join(unicodedata.normalize("NFC", name.casefold()).split())
+        if (other := seen.setdefault(seen_as, name)) != name:
             raise InputError(
-                f"{dataset}: expected classes that differ in more than the case of letters, found {other!r} and "
-                f"{name!r}; rename one, or put them together"
+                f"{dataset}: expected classes that differ in more than the case of letters, spaces and how accents are "
+                f"written, found {ascii(other)} and {ascii(name)}; rename one, or put them together"
+            )
+
+
+def _check_files(dataset: str, index: Index) -> None:
+    """Refuse a file that is two clips, by a link or another way to write it: one might test what the other taught."""
+    seen: dict[str, str] = {}
+    for clip in index.clips:
+        if (other := seen.setdefault(os.path.realpath(clip.path), clip.id)) != clip.id:
+            raise InputError(
+                f"{dataset}: expected every sound file once, found one that is {shown(other)} and {shown(clip.id)}; "
+                "leave one out"
             )
 
 

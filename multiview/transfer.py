@@ -59,7 +59,8 @@ def freeze(model: keras.Model, views: Sequence[str]) -> dict[layers.Layer, bool]
     dict
         The layers, and whether each was trained before: a backbone may have some that never are.
     """
-    before = {layer: layer.trainable for view in views for layer in encoder(model, view).values()}
+    frozen = [layer for view in views for layer in encoder(model, view).values()]
+    before = {layer: layer.trainable for outer in frozen for layer in outer._flatten_layers()}  # of any names within
     for layer in before:
         layer.trainable = False
     return before

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ import multiview
 from multiview.app import answer as answers
 from multiview.app import server
 from multiview.app.answer import answer
+from multiview.app.pages import report_page
 from multiview.app.pictures import pictures, time_ticks
 from multiview.experiment.run import Run
 from multiview.predict import Predictor
@@ -44,6 +46,11 @@ def test_an_answer_has_the_numbers_of_predict(live: Predictor, clips: list[Path]
     assert [html.count(f"weight {weight:.2f}") > 0 for weight in live.weights.values()] == [True] * 5
     assert html.count('class="panel"') == 5  # four views and the axis
     assert "Timeline" not in html
+
+
+def test_of_silence_it_knows_nothing(live: Predictor, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(44100), 22050)
+    assert "<b>unknown</b>: all classes are alike" in answer(live, tmp_path / "a.wav")
 
 
 def test_a_view_lies_where_its_sound_does() -> None:
@@ -121,12 +128,59 @@ def test_what_nobody_asked_about_is_swept(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(server.time, "time", lambda: new.stat().st_mtime)
 
     async def a_while() -> None:
-        task = asyncio.create_task(server._sweep(tmp_path))
+        task = asyncio.create_task(server._sweep(tmp_path, asked))
         await asyncio.sleep(0.4)
+        assert not task.done()
         task.cancel()
 
+    asked = server.Asked()
+    with asked.about(old):  # and waits for its turn, maybe
+        asyncio.run(a_while())
+        assert old.exists() and new.exists()
+    old.parent.mkdir()
+    old.write_bytes(b"sound")
+    os.utime(old, (time.time() - 100,) * 2)
     asyncio.run(a_while())
     assert not old.exists() and new.exists()
+
+
+def test_visitors_with_the_same_sound_share_an_upload(tmp_path: Path) -> None:
+    """It stays until the last of them has an answer; one who sends it once more meanwhile finds it, too."""
+    upload, asked, seen = tmp_path / "a" / "a.wav", server.Asked(), []
+
+    def ask() -> None:
+        with asked.about(upload):
+            seen.append(upload.exists())
+            time.sleep(0.2)  # the other waits for its turn
+
+    def send() -> None:
+        upload.parent.mkdir(exist_ok=True)
+        upload.write_bytes(b"sound")
+        os.utime(upload, (time.time() - 1,) * 2)
+
+    send()
+    visitors = [threading.Thread(target=ask) for _ in range(2)]
+    for each in visitors:
+        each.start()
+    for each in visitors:
+        each.join()
+    assert seen == [True, True] and not upload.parent.exists() and upload not in asked
+    send()
+    with asked.about(upload):
+        os.utime(upload, (time.time() + 1,) * 2)
+    assert upload.exists()
+
+
+def test_a_report_is_that_of_the_run_and_of_nothing_else(tmp_path: Path) -> None:
+    run, varied, export = (tmp_path / name for name in ("mel/fold1", "ablations/uniform/fold1", "exports/mine"))
+    for path in (run, varied, export):
+        path.mkdir(parents=True)
+    for path in (run, varied):
+        (path / "run.json").write_text("{}")
+    page = tmp_path / "report.html"
+    page.write_text("report")
+    assert report_page(run) == report_page(varied) == report_page(tmp_path) == page
+    assert report_page(export) is None and report_page(tmp_path / "mel" / "fold2") is None
 
 
 def test_mistakes_are_one_line(tiny_trained: Run, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:

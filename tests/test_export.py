@@ -21,10 +21,11 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 import multiview
 from multiview import cli
 from multiview.audio import read_audio
+from multiview.evaluation import undecided
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import Run
 from multiview.experiment.train import train
-from multiview.export import savedmodel, write
+from multiview.export import savedmodel, service, write
 from multiview.export.check import check_graphs, largest_difference
 from multiview.export.model_card import model_card
 from multiview.export.service import Service, in_float32
@@ -143,6 +144,19 @@ def test_another_format_that_came_first_is_seen(
     with pytest.raises(InputError, match="expected no format but savedmodel in .*many, found onnx; name another"):
         export(single.path, tmp_path / "many")
     assert sorted(path.name for path in (tmp_path / "many").iterdir() if path.is_dir()) == ["1"]
+
+
+def test_what_is_alike_stays_alike_to_the_last_bit() -> None:
+    """Of any number of classes, whatever operations take many at once: means over segments, Eq. (6), temperatures."""
+    for classes in range(2, 130):
+        alike = tf.fill((3, 5, classes), np.float32(1) / np.float32(classes))
+        mean = service._mean(alike)
+        fused = 0.3 * mean + 0.7 * mean
+        for temperature in (0.2, 1.7):
+            found = service._tempered(fused, temperature).numpy()
+            assert undecided(found).all() and found[0, 0] == pytest.approx(1 / classes, rel=1e-6), classes
+    sure = np.array([[0.7, 0.2, 0.1]], np.float32)
+    np.testing.assert_allclose(service._tempered(tf.constant(sure), 2.0), sure**0.5 / (sure**0.5).sum(), rtol=1e-5)
 
 
 def test_difference_is_noticed(exported: Path, live: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -275,6 +275,20 @@ def test_recordings_of_phones_become_a_dataset(tmp_path: Path, rng) -> None:
     assert set(store.folds) == {1, 2, 3}
 
 
+def test_a_file_that_is_two_clips_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """By a link, or by its whole path in a table: else it might be tested and trained on."""
+    for name in ("a", "b"):
+        for number in range(3):
+            trees.touch(tmp_path / "d" / name / f"{number}.wav")
+    table = ["path,label,fold", *(f"{name}/{number}.wav,{name},{number + 1}" for name in "ab" for number in range(3))]
+    (tmp_path / "d" / "c.csv").write_text("\n".join([*table, f"{tmp_path}/d/a/0.wav,a,2"]))
+    assert prepare_folder(tmp_path / "s.h5", "--csv", tmp_path / "d" / "c.csv") == 1
+    assert "expected every sound file once, found one that is 'a/0.wav' and '" in capsys.readouterr().err
+    (tmp_path / "d" / "a" / "link.wav").symlink_to(tmp_path / "d" / "a" / "0.wav")
+    assert prepare_folder(tmp_path / "s.h5", "--audio", tmp_path / "d") == 1
+    assert "found one that is 'a/0.wav' and 'a/link.wav'; leave one out" in capsys.readouterr().err
+
+
 def test_recordings_shorter_than_a_segment_are_padded_and_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     for name in ("a", "b"):
         for number in range(3):
@@ -289,7 +303,9 @@ def test_recordings_shorter_than_a_segment_are_padded_and_named(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        ({"Dog": 3, "dog": 3}, "differ in more than the case of letters, found 'Dog' and 'dog'"),
+        ({"Dog": 3, "dog": 3}, "differ in more than the case of letters, spaces and .*, found 'Dog' and 'dog'"),
+        ({"caf\u00e9": 3, "cafe\u0301": 3}, r"how accents are written, found '.*caf.*' and '.*caf.*'; rename one"),
+        ({"a dog": 3, "a\u00a0dog": 3}, r"spaces and how accents are written, found 'a dog' and 'a\\xa0dog'"),
         ({"dog": 3, "cat": 1}, "at least two recordings of each class, .* found one of 'cat'"),
     ],
 )

@@ -77,6 +77,22 @@ def test_every_branch_of_every_segment_is_the_savedmodels(exported: Path, live: 
             np.testing.assert_allclose(values, wanted[branch].numpy(), atol=1e-5)
 
 
+def test_any_number_of_threads_may_ask(exported: Path, clips: list[Path]) -> None:
+    """In a process of its own, which an interpreter that two enter at once would end."""
+    script = (
+        "import sys, soundfile, multiview; from concurrent.futures import ThreadPoolExecutor\n"
+        "predictor = multiview.load(sys.argv[1]); sounds = [soundfile.read(path) for path in sys.argv[2:]]\n"
+        "alone = [predictor.predict(*sound).top() for sound in sounds]\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    found = list(pool.map(lambda sound: predictor.predict(*sound).top(), 5 * sounds))\n"
+        "print(len(found), found == 5 * alone)\n"
+    )
+    command = [sys.executable, "-c", script, exported, *clips[:4]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    assert (done.returncode, done.stdout.split()) == (0, ["20", "True"]), done.stderr[-500:]
+
+
 def test_an_export_made_before_is_loaded_by_tensorflow(
     exported: Path, live: Predictor, clips: list[Path], tmp_path: Path
 ) -> None:

@@ -104,6 +104,9 @@ def test_notes_in_every_form(tiny_trained: Run, tmp_path: Path, capsys: pytest.C
     assert set(table.loc[0, ["class", *(f"class_{name}" for name in (*paper_views(), "multiview"))]]) == {"unknown"}
     assert run("predict", tiny_trained.path, tmp_path / "nothing.wav") == 0
     assert capsys.readouterr().out.splitlines()[1] == "  unknown: all classes are alike"
+    assert run("predict", tiny_trained.path, tmp_path / "nothing.wav", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["class"] == "unknown" and list(answer["notes"]) == ["silent", "unknown"]
 
     paths = [*cuts, tmp_path / "quiet.wav", tmp_path / "faint.wav", cut_file(tmp_path / "whole.wav", "wav", 1.0)]
     words = [["truncated"]] * 3 + [["silent"], [], []]
@@ -144,7 +147,7 @@ def test_threshold(tiny_trained: Run, clips: list[Path], capsys: pytest.CaptureF
     assert run("predict", tiny_trained.path, clips[0], "--threshold", 1) == 0
     assert capsys.readouterr().out.splitlines()[1] == "  unknown: no class reaches 100.0%"
     assert run("predict", tiny_trained.path, clips[0], "--csv", "--threshold", 1) == 0
-    assert pd.read_csv(io.StringIO(capsys.readouterr().out)).loc[0, "class"] == "unknown"
+    assert pd.read_csv(io.StringIO(capsys.readouterr().out)).loc[0, ["class", "notes"]].tolist() == ["unknown"] * 2
 
 
 def test_bad_paths_name_themselves(mel_meter: Predictor, clips: list[Path], capsys: pytest.CaptureFixture) -> None:

@@ -21,8 +21,8 @@ from multiview.guessing import Share
 from multiview.history import columns
 from multiview.report import report
 from multiview.report.calibration import calibrated_rows
-from multiview.report.class_figures import per_class
-from multiview.report.classes import class_accuracies, confused_section, confusion, count
+from multiview.report.class_figures import draw_confusion, per_class
+from multiview.report.classes import Confusion, class_accuracies, confused_section, confusion, count
 from multiview.report.curves import branch_losses, folds_said, mean_curve, system_losses
 from multiview.report.paper import PAPER_TABLE_3
 from multiview.report.section import Section
@@ -136,7 +136,12 @@ def test_a_clip_of_which_nothing_is_said_is_taken_for_nothing() -> None:
     """All classes alike, as of silence: in no cell of the matrix, and right in no row."""
     values = np.array([[0.5, 0.5], [0.5, 0.5], [0.9, 0.1]], np.float32)
     part = Predictions(["a", "b", "c"], np.array([0, 1, 1]), ["yes", "no"], {"mel": values}, {"mel": 1.0})
-    assert count([part], "mel").to_numpy().tolist() == [[0, 0], [1, 0]]
+    counts, totals = count([part], "mel")
+    assert counts.to_numpy().tolist() == [[0, 0], [1, 0]] and totals.tolist() == [1, 2]
+    found = Confusion("mel", (Trial(1),), counts, totals)
+    assert found.pairs().to_numpy().tolist() == [["no", "yes", 1, 2, 0]]
+    shown = draw_confusion(counts, totals, "").axes[0].images[0].get_array()
+    assert np.asarray(shown).tolist() == [[0, 0], [50, 0]]
     assert class_accuracies({"mel": {Trial(1): part}})["mel"].tolist() == [0, 0]
     assert right(part, "mel").tolist() == [False, False, False]
 
@@ -369,3 +374,18 @@ def test_unfinished_systems_are_named(tmp_path: Path, capsys: pytest.CaptureFixt
     table = report(tmp_path).set_index("system")
     assert "not there yet: Late fusion, Concat. fusion, Raw" in capsys.readouterr().out
     assert table.loc["mel", "folds"] == 1
+
+
+def test_what_there_are_no_results_for_any_more_goes(tmp_path: Path) -> None:
+    """A report of other results than before; what is the user's stays."""
+    write_many_classes(tmp_path / "mel" / "fold1")
+    report(tmp_path)
+    (tmp_path / "notes.md").write_text("mine")
+    before = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    found = Predictions.read(tmp_path / "mel" / "fold1" / "predictions.h5")
+    right_ones = {"mel": np.eye(50, dtype=np.float32)[found.labels]}
+    Predictions(found.clips, found.labels, found.classes, right_ones, found.weights).write(
+        tmp_path / "mel" / "fold1" / "predictions.h5"
+    )
+    report(tmp_path)
+    assert before - {path.name for path in tmp_path.iterdir()} == {"confused.md", "confused.csv"}

@@ -8,7 +8,7 @@ from pathlib import Path
 from multiview.app.answer import PAGES
 from multiview.app.pictures import data_address
 from multiview.experiment.results import Results, trial_of
-from multiview.experiment.run import Run
+from multiview.experiment.run import ABLATIONS, Run
 from multiview.report.build import PAGE, draw_figures
 
 ADDRESS = "/report.html"
@@ -20,8 +20,11 @@ _REPORT = '<div class="pages"><iframe title="report" src="{{ address }}"></ifram
 
 def report_page(path: Path) -> Path | None:
     """The page of a report at `path`, or of that which a run at `path` is part of; None where there is none."""
-    found = (folder / PAGE for folder in (path, path.resolve().parent.parent))
-    return next((page for page in found if page.is_file()), None)
+    folders = [path]
+    if Run(path).record.is_file():
+        above = list(path.resolve().parents)
+        folders += above[2:3] if above[1:] and above[1].name == ABLATIONS else above[1:2]
+    return next((page for folder in folders if (page := folder / PAGE).is_file()), None)
 
 
 def training(path: Path) -> str | None:

@@ -12,7 +12,9 @@ import shutil
 import signal
 import socket
 import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,9 +121,11 @@ def make_app(uploads: Path, predictor: Predictor | None, curves: str | None, pag
     import gradio
     from fastapi.responses import FileResponse, PlainTextResponse
 
+    asked = Asked()
+
     @contextlib.asynccontextmanager
     async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(_sweep(uploads))
+        task = asyncio.create_task(_sweep(uploads, asked))
         yield
         task.cancel()
 
@@ -140,7 +144,7 @@ def make_app(uploads: Path, predictor: Predictor | None, curves: str | None, pag
         app.get(ADDRESS)(lambda: FileResponse(page))
     return gradio.mount_gradio_app(
         app,
-        _blocks(predictor, curves, page is not None),
+        _blocks(predictor, asked, curves, page is not None),
         path="/",
         max_file_size=f"{MAX_MIB}mb",
         theme=gradio.themes.Default(font=FONT, font_mono=MONO),
@@ -151,33 +155,61 @@ def make_app(uploads: Path, predictor: Predictor | None, curves: str | None, pag
     )
 
 
-def _blocks(predictor: Predictor | None, curves: str | None, reported: bool) -> Any:
+def _blocks(predictor: Predictor | None, asked: Asked, curves: str | None, reported: bool) -> Any:
     """The page itself: a tab each for sounds, training and report, as far as there are."""
     import gradio
 
     with gradio.Blocks(title="multiview", analytics_enabled=False) as blocks:
         if predictor is not None:
             with gradio.Tab("Sound"):
-                _sound_tab(predictor)
+                _sound_tab(predictor, asked)
         if curves is not None:
             with gradio.Tab("Training"):
                 gradio.HTML(curves)
         if reported:
             with gradio.Tab("Report"):
                 gradio.HTML(report())
-    return blocks.queue(max_size=WAITING, default_concurrency_limit=1)
+    return blocks.queue(max_size=WAITING, default_concurrency_limit=WAITING)
 
 
-def _sound_tab(predictor: Predictor) -> None:
+class Asked:
+    """The uploads that are asked about, and who waits for the one that is answered.
+
+    Gradio puts the same sound of several visitors to one place.
+    """
+
+    def __init__(self) -> None:
+        self._visitors, self._lock, self._turn = Counter[str](), threading.Lock(), threading.Lock()
+
+    @contextlib.contextmanager
+    def about(self, upload: Path) -> Iterator[None]:
+        """Wait for one's turn; the folder of the upload is deleted when nobody else has asked about it meanwhile."""
+        name, began = os.path.realpath(upload), time.time()
+        with self._lock:
+            self._visitors[name] += 1
+        try:
+            with self._turn:
+                yield
+        finally:
+            with self._lock, contextlib.suppress(OSError):
+                self._visitors[name] -= 1
+                if not self._visitors[name]:
+                    del self._visitors[name]
+                    if upload.stat().st_mtime <= began:  # or it was sent once more, and will be asked about
+                        shutil.rmtree(upload.parent)
+
+    def __contains__(self, upload: Path) -> bool:
+        return os.path.realpath(upload) in self._visitors
+
+
+def _sound_tab(predictor: Predictor, asked: Asked) -> None:
     import gradio
 
     def answered(upload: str | None) -> tuple[Any, str]:
         if upload is None:  # taken away by hand
             return gradio.skip(), gradio.skip()
-        try:
+        with asked.about(Path(upload)):
             return None, answer(predictor, Path(upload))
-        finally:
-            shutil.rmtree(Path(upload).parent, ignore_errors=True)
 
     sound = gradio.Audio(
         sources=["upload", "microphone"],
@@ -189,11 +221,12 @@ def _sound_tab(predictor: Predictor) -> None:
     sound.input(answered, sound, [sound, found], api_visibility="private")
 
 
-async def _sweep(uploads: Path) -> None:
+async def _sweep(uploads: Path, asked: Asked) -> None:
     """Delete, again and again, what was sent and asked nothing about."""
     while True:
         await asyncio.sleep(LEFT_SECONDS / 5)
-        for path in uploads.rglob("*"):
-            with contextlib.suppress(OSError):
-                if path.is_file() and path.stat().st_mtime < time.time() - LEFT_SECONDS:
+        with contextlib.suppress(OSError):  # folders go as they are answered
+            for path in uploads.rglob("*"):
+                old = path.is_file() and path.stat().st_mtime < time.time() - LEFT_SECONDS
+                if old and path not in asked:
                     path.unlink()

@@ -71,14 +71,20 @@ def in_float32(model: BlendedModel, system: System, sample_rate: int, settings: 
 
 
 def _tempered(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
-    """`calibration.tempered` of a tensor [rows, classes]."""
-    return tf.nn.softmax(tf.math.log(tf.maximum(probabilities, LEAST)) / temperature)
+    """`calibration.tempered` of a tensor [rows, classes]; what is alike stays so, to the last bit."""
+    tempered = tf.nn.softmax(tf.math.log(tf.maximum(probabilities, LEAST)) / temperature)
+    return tf.where(_undecided(probabilities), probabilities, tempered)
+
+
+def _undecided(probabilities: tf.Tensor) -> tf.Tensor:
+    """`evaluation.undecided` of a tensor [..., classes]; [..., 1]."""
+    highest, lowest = (each(probabilities, axis=-1, keepdims=True) for each in (tf.reduce_max, tf.reduce_min))
+    return tf.equal(highest, lowest)
 
 
 def _mean(probabilities: tf.Tensor) -> tf.Tensor:
     """`evaluation.average_by_clip` of a tensor [clips, segments, classes]; [clips, classes]."""
-    highest, lowest = (each(probabilities, axis=2, keepdims=True) for each in (tf.reduce_max, tf.reduce_min))
-    weights = tf.where(tf.equal(highest, lowest), UNDECIDED, 1.0)
+    weights = tf.where(_undecided(probabilities), UNDECIDED, 1.0)
     return tf.reduce_sum(weights * probabilities, axis=1) / tf.reduce_sum(weights, axis=1)
 
 

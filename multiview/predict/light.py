@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,19 @@ FILE = "network.tflite"  # takes the views of one segment, gives its branches
 
 
 def opened(path: Path) -> Callable[..., dict[str, np.ndarray]]:
-    """A file of LiteRT as a function of its inputs by name, to its outputs by name."""
+    """A file of LiteRT as a function of its inputs by name, to its outputs by name; for any number of threads."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter: Any = Interpreter(str(path))
     with quiet():
         interpreter.allocate_tensors()
-    return interpreter.get_signature_runner()
+    runner, one_at_a_time = interpreter.get_signature_runner(), threading.Lock()
+
+    def answers(**inputs: np.ndarray) -> dict[str, np.ndarray]:
+        with one_at_a_time:  # two within one interpreter end the process
+            return runner(**inputs)
+
+    return answers
 
 
 def light_network(path: Path, branches: Sequence[str]) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:

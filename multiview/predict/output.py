@@ -56,15 +56,21 @@ def _complain(name: str, error: AudioError) -> None:
     print(f"multiview: error: {name}: {_reason(error)}", file=sys.stderr)
 
 
-def _text(name: str, prediction: Prediction, wanted: Wanted) -> None:
-    print(name)
+def _notes(prediction: Prediction, wanted: Wanted) -> dict[str, str]:
+    """Those of the sound, and why it is of no class, which may be called `unknown` itself."""
     if prediction.probabilities.max() < wanted.threshold:
-        print(f"  {UNKNOWN}: no class reaches {wanted.threshold:.1%}")
-    elif prediction.undecided():
-        print(f"  {UNKNOWN}: all classes are alike")
+        return {**prediction.notes, UNKNOWN: f"no class reaches {wanted.threshold:.1%}"}
+    return {**prediction.notes, **({UNKNOWN: "all classes are alike"} if prediction.undecided() else {})}
+
+
+def _text(name: str, prediction: Prediction, wanted: Wanted) -> None:
+    notes = _notes(prediction, wanted)
+    print(name)
+    if UNKNOWN in notes:
+        print(f"  {UNKNOWN}: {notes.pop(UNKNOWN)}")
     for label, probability in prediction.top(wanted.top):
         print(f"  {probability:6.1%}  {label}")
-    for word, sentence in prediction.notes.items():
+    for word, sentence in notes.items():
         print(f"  {word}: {sentence}")
     if wanted.branches:
         print(f"  disagreement of the branches: {prediction.disagreement:.2f}")
@@ -78,7 +84,7 @@ def _json(name: str, prediction: Prediction, wanted: Wanted) -> None:
         "file": name,
         "class": prediction.best(wanted.threshold),
         "classes": dict(prediction.top(wanted.top)),
-        "notes": dict(prediction.notes),
+        "notes": _notes(prediction, wanted),
     }
     if wanted.branches:
         answer["disagreement"] = prediction.disagreement
@@ -103,7 +109,7 @@ def _csv(name: str, prediction: Prediction, wanted: Wanted) -> None:
     cells = [name, prediction.best(wanted.threshold), *(f"{value:.6f}" for value in prediction.probabilities)]
     if wanted.branches:
         cells += [f"{prediction.disagreement:.6f}", *(prediction.best(branch=each) for each in prediction.branches)]
-    _write_row([*cells, " ".join(prediction.notes)])
+    _write_row([*cells, " ".join(_notes(prediction, wanted))])
 
 
 FORMATS = {

@@ -28,16 +28,16 @@ def confusion_matrix(results: Results) -> figure.Figure:
     """All test clips by true and predicted class, in % of each true class."""
     found = confusion(results)
     title = f"{results.dataset}: {label(found.system)}, {folds_said(found.trials)}"
-    return draw_confusion(found.counts, title)
+    return draw_confusion(found.counts, found.totals, title)
 
 
-def draw_confusion(counts: pd.DataFrame, title: str) -> figure.Figure:
-    """Clips by true and predicted class, int [true, predicted], in % of each true class."""
-    totals = np.maximum(counts.to_numpy().sum(axis=1, keepdims=True), 1)  # a class may have no test clip
+def draw_confusion(counts: pd.DataFrame, totals: pd.Series, title: str) -> figure.Figure:
+    """Clips by true and predicted class, int [true, predicted], in % of all clips of each true class, int [true]."""
+    clips = np.maximum(totals.to_numpy()[:, np.newaxis], 1)  # a class may have no test clip
     names = [str(name).replace("_", " ") for name in counts]
     side = 3 + 0.35 * len(names)
     picture, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
-    display = ConfusionMatrixDisplay(100 * counts.to_numpy() / totals, display_labels=names)
+    display = ConfusionMatrixDisplay(100 * counts.to_numpy() / clips, display_labels=names)
     readable = len(counts) <= READABLE_CLASSES
     # Without numbers, a few per cent have to be seen by their colour.
     shades = {"norm": PowerNorm(1 if readable else 0.5, 0, 100)}

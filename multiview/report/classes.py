@@ -54,11 +54,16 @@ def classes_section(results: Results) -> Section | None:
 
 @dataclass(frozen=True)
 class Confusion:
-    """What a system takes the test clips of some trials for; `counts` int [true, predicted], named like the classes."""
+    """What a system takes the test clips of some trials for.
+
+    `counts` int [true, predicted] is named like the classes, as is `totals` int [true], all clips of a class: in no
+    cell is one of which the system says nothing.
+    """
 
     system: str
     trials: tuple[Trial, ...]
     counts: pd.DataFrame
+    totals: pd.Series
 
     def pairs(self) -> pd.DataFrame:
         """A row for each class that is taken for another, the most frequent first: `true`, `predicted`, `clips`, `of`.
@@ -67,7 +72,7 @@ class Confusion:
         """
         counts = self.counts.to_numpy()
         wrong = [(i, j) for i, j in np.argwhere(counts) if i != j]
-        names, totals = self.counts.columns, counts.sum(axis=1)
+        names, totals = self.counts.columns, self.totals.to_numpy()
         rows = [(names[i], names[j], counts[i, j], totals[i], counts[j, i]) for i, j in wrong]
         found = pd.DataFrame(rows, columns=["true", "predicted", "clips", "of", "reverse"])
         return found.sort_values(["clips", "of"], ascending=[False, True], kind="stable", ignore_index=True)
@@ -77,19 +82,19 @@ def confusion(results: Results) -> Confusion:
     """That of the multi-view branch, or else of the first system, over all of its trials."""
     system = JOINT if JOINT in results.runs else next(iter(results.runs))
     branch, trials = results.system(system).scored, tuple(results.runs[system])
-    counts = count([results.predictions(system, trial) for trial in trials], branch)
-    return Confusion(system, trials, counts)
+    return Confusion(system, trials, *count([results.predictions(system, trial) for trial in trials], branch))
 
 
-def count(parts: Sequence[Predictions], branch: str) -> pd.DataFrame:
-    """The clips of all parts, int [true, predicted by a branch], named like the classes; not those undecided."""
+def count(parts: Sequence[Predictions], branch: str) -> tuple[pd.DataFrame, pd.Series]:
+    """`counts` and `totals` of a `Confusion`, of what a branch says of the clips of all parts."""
     classes = parts[0].classes
+    totals = np.bincount(np.concatenate([part.labels for part in parts]), minlength=len(classes))
     counts = np.zeros((len(classes), len(classes)), np.int64)
     for part in parts:
         found = decisions(part.probabilities[branch])
         answered = found != NO_CLASS
         np.add.at(counts, (part.labels[answered], found[answered]), 1)
-    return pd.DataFrame(counts, index=classes, columns=classes)
+    return pd.DataFrame(counts, index=classes, columns=classes), pd.Series(totals, index=classes)
 
 
 def confused_section(results: Results) -> Section | None:
@@ -108,9 +113,11 @@ def confused_section(results: Results) -> Section | None:
         for row in pairs.head(PAIRS).itertuples()
     ]
     rest = f" The first {PAIRS} of {len(pairs)} pairs; `confused.csv` has all." if len(pairs) > PAIRS else ""
+    answers = int(found.counts.to_numpy().sum())
+    silent = f", and nothing is said of {clips - answers} more" if (clips := int(found.totals.sum())) > answers else ""
     note = (
-        f"{label(found.system)}, {int(pairs['clips'].sum())} wrong of {int(found.counts.to_numpy().sum())} answers "
-        f"to test clips.{rest} The whole matrix: `confusion.png`."
+        f"{label(found.system)}, {int(pairs['clips'].sum())} wrong of {answers} answers to test clips{silent}.{rest} "
+        f"The whole matrix: `confusion.png`."
     )
     columns = ["sounds of", "taken for", "clips", "%", "the other way round"]
     return Section(
