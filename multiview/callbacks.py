@@ -116,7 +116,3 @@ class Progress(keras.callbacks.Callback):
         self.bar.update()
         if self._began is None:
             self._began = time.monotonic()
-
-    def on_train_end(self, logs: dict | None = None) -> None:
-        if self.bar.n >= self.bar.total:  # not where layers are thawed and training goes on
-            self.bar.close()

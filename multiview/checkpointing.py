@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,16 +41,22 @@ class Checkpointed(layers.Layer):
                 inputs = layer(inputs, training=False)
             return inputs
         trained, others = self.trainable_variables, self.non_trainable_variables
+        assigned: list[keras.Variable] = []
 
         def function(x: Any, *values: Any) -> tuple:
             with keras.StatelessScope(state_mapping=list(zip([*trained, *others], values, strict=True))) as scope:
                 for layer in self.inner:
                     x = layer(x, training=True)
-            return x, *(scope.get_current_value(each) for each in others)
+            now = [scope.get_current_value(each) for each in others]
+            # Not the weights of frozen layers, which in mixed precision are rounded here.
+            new = [each is not given for each, given in zip(now, values[len(trained) :], strict=True)]
+            assigned[:] = itertools.compress(others, new)
+            return x, *itertools.compress(now, new)
 
         values = [keras.ops.convert_to_tensor(each) for each in (*trained, *others)]
+        values[len(trained) :] = map(keras.ops.stop_gradient, values[len(trained) :])
         output, *changed = keras.remat(function)(inputs, *values)
-        for variable, value in zip(others, changed, strict=True):
+        for variable, value in zip(assigned, changed, strict=True):
             variable.assign(value)
         return output
 

@@ -268,7 +268,20 @@ def from_record(recorded: dict) -> Settings:
     """The settings that a run recorded."""
     known = {field.name for field in fields(Settings)}
     found = {name: value for name, value in complete(recorded).items() if name in known}
-    return Settings(**{**found, **{name: Origin.of_record(found[name]) for name in ORIGINS}})
+    settings = Settings(**{**found, **{name: Origin.of_record(found[name]) for name in ORIGINS}})
+    try:
+        return _of_one_branch(settings)
+    except InputError:  # of a plugin that is not loaded
+        return settings
+
+
+def _of_one_branch(settings: Settings) -> Settings:
+    """As the preset has it, what does nothing where there is one branch, which has all the weight."""
+    if len(settings.resolve().branches) > 1 or settings.preset not in PRESETS:
+        return settings
+    preset = PRESETS[settings.preset]
+    window = settings.window if settings.keep == "loss" else preset.window
+    return replace(settings, joint_gradient=True, blending=preset.blending, window=window)
 
 
 def make_settings(store: Store, system: str, fold: int, preset: str, **changes) -> Settings:
@@ -336,23 +349,25 @@ def _checked(settings: Settings, changes: Mapping[str, Any]) -> Settings:
         raise InputError(f"expected --averaging from 0 to below 1, found {settings.averaging}")
     if not 0 <= settings.view_dropout < 1:
         raise InputError(f"expected --view-dropout from 0 to below 1, found {settings.view_dropout}")
-    rule = blending.BLENDINGS.find(settings.blending).rule
+    blending.BLENDINGS.find(settings.blending)
     # What does nothing is not recorded, either.
     if not settings.resolve().joint:
         settings = replace(settings, view_dropout=0.0)
-    if len(settings.resolve().branches) == 1:
-        settings = replace(settings, joint_gradient=True)
+    settings = _of_one_branch(settings)
     if not sounding_view(settings.resolve().views):
         if changes.get("skip_silence"):
             raise InputError(
                 f"expected --skip-silence with a view that declares silence, found {settings.system}; leave it out"
             )
         settings = replace(settings, skip_silence=False)
-    if issubclass(rule, blending.Uniform) and settings.keep != "loss":
+    if issubclass(blending.BLENDINGS[settings.blending].rule, blending.Uniform) and settings.keep != "loss":
         settings = replace(settings, window=PRESETS[settings.preset].window)
     every = next(n for n in range(settings.evaluation_epochs, 0, -1) if settings.epochs % n == 0)
     settings = replace(settings, evaluation_epochs=every)
     settings.names()  # refuses unknown ones
     if settings.pretrained:
         backbones.able(settings.backbone, settings.resolve().views)
+    if settings.gradient_checkpointing:
+        for name in backbones.choose(settings.backbone, settings.resolve().views).values():
+            backbones.BACKBONES[name].check_checkpointing()
     return settings

@@ -195,6 +195,25 @@ def compile_network(model: BlendedModel, settings: Settings, steps_per_epoch: in
     model.optimizer.build(model.trainable_variables)
 
 
+class _Callbacks(keras.callbacks.CallbackList):
+    """Callbacks to which training in two parts, frozen and thawed, is one: many forget at its begin what they know."""
+
+    def __init__(
+        self, callbacks: Sequence[keras.callbacks.Callback], model: BlendedModel, data: TrainingSegments
+    ) -> None:
+        super().__init__(callbacks, add_history=True, model=model, epochs=data.intervals, steps=len(data), verbose=0)
+        self._begun = self.last = False
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if not self._begun:
+            self._begun = True
+            super().on_train_begin(logs)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        if self.last or self.model.stop_training:
+            super().on_train_end(logs)
+
+
 def fit(
     model: BlendedModel,
     data: TrainingSegments,
@@ -208,6 +227,7 @@ def fit(
     early where a callback sets the model's `stop_training`.
     """
     thawed, held = min(data.frozen, data.intervals) if frozen else 0, {}
+    told = _Callbacks([data.follow(), *callbacks], model, data)
     for first, last in ((done, thawed), (max(done, thawed), data.intervals)):
         if first < last:
             if frozen:
@@ -219,13 +239,14 @@ def fit(
                     if not variable.trainable:  # which the optimizer leaves alone
                         copy(average, variable)
                 model.compile(optimizer=model.optimizer)  # goes on with its state
+            told.last = last == data.intervals
             # Batches come in the order of the steps: the epochs are shuffled in `data`.
             model.fit(
                 data,
                 epochs=last,
                 initial_epoch=first,
                 shuffle=False,
-                callbacks=[data.follow(), *callbacks],
+                callbacks=told,
                 verbose=0,
             )
             if model.stop_training:

@@ -144,6 +144,30 @@ def test_a_callback_may_end_the_training(run: tuple, tiny_store: Store, tmp_path
     assert "stopped" not in run[0].read()
 
 
+def test_to_a_callback_frozen_and_thawed_is_one_training(run: tuple, tiny_store: Store, tmp_path: Path) -> None:
+    """It begins once, ends once, and keeps what it knows; Keras's own log has all rows."""
+
+    class Heard(keras.callbacks.Callback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heard: list = []
+
+        def on_train_begin(self, logs: dict | None = None) -> None:
+            self.heard.append("begin")
+
+        def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+            self.heard.append(epoch)
+
+        def on_train_end(self, logs: dict | None = None) -> None:
+            self.heard.append("end")
+
+    listener, log = Heard(), keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
+    asked = {"system": "mel", "fold": 1, "preset": "demo", "epochs": 4, "init": run[0].path, "freeze_epochs": 2}
+    multiview.train(tiny_store, tmp_path / "run", **asked, callbacks=[listener, log])
+    assert listener.heard == ["begin", 0, 1, 2, 3, "end"]
+    assert [line.split(",")[0] for line in (tmp_path / "log.csv").read_text().split()[1:]] == ["0", "1", "2", "3"]
+
+
 def test_tables_say_what_is_on_disk(run: tuple) -> None:
     found, _ = run
     history = multiview.history_table(found)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from multiview.backbones import Backbone
-from multiview.networks import build_network
+from multiview.networks import build_network, encoder
 from multiview.optimizer import Adam
 from multiview.support.errors import InputError
+from multiview.transfer import freeze
 
 VIEWS = ["mel", "raw"]
 
@@ -53,6 +54,29 @@ def test_steps_statistics_and_dropout_are_the_same(tmp_path: Path, rng: np.rando
     expected = again.predict_on_batch(x)
     for branch, values in loaded.predict_on_batch(x).items():
         np.testing.assert_array_equal(values, expected[branch])
+
+
+@pytest.mark.backend
+def test_frozen_weights_are_not_rounded_in_mixed_precision(rng: np.random.Generator) -> None:
+    """To the bit as they were after two steps, while heads learn; without the block of layers it is so, too."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = network(True)
+        model.optimizer.build(model.trainable_variables)
+        before = {name: layer.get_weights() for name, layer in encoder(model, "mel").items()}
+        freeze(model, ["mel"])
+        model.compile(optimizer=model.optimizer)
+        x = {view: rng.normal(size=(4, *each.shape[1:])).astype("float32") for view, each in model.input.items()}
+        head = model.get_layer("mel_fc1").get_weights()
+        for _ in range(2):
+            assert np.isfinite(float(model.train_on_batch(x, np.arange(4) % 3)))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    for name, layer in encoder(model, "mel").items():
+        for found, value in zip(layer.get_weights(), before[name], strict=True):
+            np.testing.assert_array_equal(found, value, err_msg=name)
+    assert any("conv" in name for name in before)
+    assert not np.array_equal(model.get_layer("mel_fc1").get_weights()[0], head[0])
 
 
 def test_backbone_that_cannot_is_named() -> None:

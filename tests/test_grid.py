@@ -24,7 +24,7 @@ from multiview.experiment.run import Run
 from multiview.history import columns
 from multiview.settings import PRESETS, make_settings
 from multiview.store import Store
-from multiview.support.errors import InputError
+from multiview.support.errors import InputError, UsageError
 from tests.helpers.results import record
 
 
@@ -102,6 +102,29 @@ def test_unknown_systems_and_folds_are_refused(tiny_store: Store, tmp_path: Path
     assert len(tasks(tiny_store, tmp_path, "demo", ["mel", "mel"], [1, 1], ["uniform", "uniform"])) == 2
     with pytest.raises(InputError, match="has the folds 1, 2, 3, 4, 5, not fold 7"):
         tasks(tiny_store, tmp_path, "demo", ["mel"], [7])
+
+
+def test_trained_weights_go_to_the_systems_that_take_them(tiny_store: Store, tmp_path: Path) -> None:
+    """The others train without, and with no frozen epochs; where none takes them, that is refused."""
+    chosen = {"backbone": "mobilenet", "pretrained": "imagenet", "freeze_epochs": 2}
+    for task in tasks(tiny_store, tmp_path, "demo", folds=[1], ablations=["without_mel"], **chosen):
+        args = cli.make_parser().parse_args(task.command[1:])
+        has = not task.name.startswith("raw")
+        assert (str(args.pretrained), args.freeze_epochs) == (("imagenet", 2) if has else ("None", None)), task.name
+    with pytest.raises(UsageError, match="expected --pretrained with a system that takes its weights, found raw"):
+        tasks(tiny_store, tmp_path, "demo", ["raw"], **chosen)
+    with pytest.raises(UsageError, match="expected --pretrained with a --backbone of mobilenet, .*found crnn"):
+        tasks(tiny_store, tmp_path, "demo", ["raw"], pretrained="imagenet")
+
+
+def test_a_run_that_failed_before_its_first_evaluation_may_be_another(tiny_store: Store, tmp_path: Path) -> None:
+    """As `train` has it: what there was too little memory for is asked for with smaller batches."""
+    (task,) = tasks(tiny_store, tmp_path, "demo", ["mel"], [1], batch_size=32)
+    task.run.begin(tiny_store, make_settings(tiny_store, "mel", 1, "demo", batch_size=32))
+    with pytest.raises(InputError, match="batch_size 32 instead of 8"):
+        tasks(tiny_store, tmp_path, "demo", ["mel"], [1], batch_size=8)
+    task.run.update(status="failed", reason="too little memory")
+    assert len(tasks(tiny_store, tmp_path, "demo", ["mel"], [1], batch_size=8)) == 1
 
 
 def fake(tmp_path: Path, name: str, script: str, system: str = "mel") -> Task:
@@ -251,29 +274,33 @@ def test_what_another_process_runs_is_left_to_it(tmp_path: Path) -> None:
         os.kill(int(held.read_text()), signal.SIGKILL)
 
 
-def test_interrupted_alone_it_stops_its_run(tmp_path: Path) -> None:
-    """As by a supervisor, which does not reach the child; the run prints more than a pipe would hold."""
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_interrupted_alone_it_stops_its_runs(tmp_path: Path, jobs: int) -> None:
+    """As by a supervisor, which does not reach the children; a run prints more than a pipe would hold."""
     chatter = "[print('x' * 1000, flush=True) or run.joinpath('began').touch() for _ in iter(int, 1)]"
-    task = fake(tmp_path, "mel/fold1", chatter)
+    found = [fake(tmp_path, f"mel/fold{fold}", chatter) for fold in range(1, jobs + 2)]
     script = f"""
 import signal, sys
+from pathlib import Path
 from multiview.experiment.grid import Task, run_grid
 from multiview.experiment.run import Run
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-run_grid([Task("mel/fold1", {str(task.store)!r} and __import__("pathlib").Path({str(task.store)!r}),
-    Run({str(task.run.path)!r}), (sys.executable, "-c", {task.command[2]!r}))])
+tasks = {[(task.name, str(task.store), str(task.run.path), task.command[2]) for task in found]!r}
+run_grid([Task(name, Path(store), Run(run), (sys.executable, "-c", line)) for name, store, run, line in tasks], {jobs})
 """
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         deadline = time.monotonic() + 60
-        while not (task.run.path / "began").exists() and time.monotonic() < deadline:
+        while sum((task.run.path / "began").exists() for task in found) < jobs and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) != 0
-        size = task.log.stat().st_size
+        sizes = [task.log.stat().st_size for task in found[:jobs]]
         time.sleep(0.3)
-        assert size == task.log.stat().st_size > 2**17
+        assert sizes == [task.log.stat().st_size for task in found[:jobs]] and min(sizes) > 2**17
+        assert not found[-1].log.exists()  # none begins once it is told to end
+        assert not any(task.run.failure.exists() for task in found)
     finally:
         with contextlib.suppress(ProcessLookupError):  # none is left, as it should be
             os.killpg(process.pid, signal.SIGKILL)
@@ -322,7 +349,7 @@ def test_command_line_lists_commands_and_state(
     assert cli.main([*arguments, "--status", "--ablations", "averaged"]) == 0
     assert "35 runs: 0 done, 0 running, 0 interrupted, 0 failed, 35 to do" in capsys.readouterr().err
     assert not (tmp_path / "my results").exists()
-    assert cli.main([*arguments, "--ablations", "x"]) == 1
+    assert cli.main([*arguments, "--ablations", "x"]) == 2
     assert "expected ablations of" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         cli.main([*arguments, "--jobs", "0"])

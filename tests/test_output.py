@@ -104,6 +104,8 @@ def test_notes_in_every_form(tiny_trained: Run, tmp_path: Path, capsys: pytest.C
     assert set(table.loc[0, ["class", *(f"class_{name}" for name in (*paper_views(), "multiview"))]]) == {"unknown"}
     assert run("predict", tiny_trained.path, tmp_path / "nothing.wav") == 0
     assert capsys.readouterr().out.splitlines()[1] == "  unknown: all classes are alike"
+    assert run("predict", tiny_trained.path, tmp_path / "nothing.wav", "--branches") == 0
+    assert capsys.readouterr().out.count("33.3%  unknown") == 5
     assert run("predict", tiny_trained.path, tmp_path / "nothing.wav", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["class"] == "unknown" and list(answer["notes"]) == ["silent", "unknown"]

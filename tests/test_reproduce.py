@@ -129,6 +129,11 @@ def test_all_names_each_dataset(project: Path, tmp_path: Path) -> None:
         (("all", "--csv", "setup.py"), "all runs each dataset as the paper does"),
         (("demo", "--download"), "--download does not go with demo"),
         (("all", "--folds", "1"), "all runs each dataset as the paper does"),
+        (("esc50", "--preset", "small"), "expected --audio DIR"),
+        (
+            ("demo", "--backbone", "mobilenet", "--gradient-checkpointing"),
+            "a backbone of crnn, separable, found mobilenet",
+        ),
     ],
 )
 def test_wrong_use_is_one_line_and_status_2(project: Path, arguments: tuple, message: str) -> None:
@@ -143,7 +148,6 @@ def test_wrong_use_is_one_line_and_status_2(project: Path, arguments: tuple, mes
     [
         (("esc10", "--audio", "nowhere", "--preset", "small"), "found none at nowhere; check --audio"),
         (("folder", "--csv", "none.csv", "--preset", "small"), "found no file"),
-        (("esc50", "--preset", "small"), "expected --audio DIR"),
     ],
 )
 def test_missing_things_are_one_line_and_status_1(project: Path, arguments: tuple, message: str) -> None:

@@ -89,6 +89,10 @@ def test_evaluations_divide_the_epochs(tiny_store: Store, epochs: int, every: in
         ({"backbone": "video=crnn"}, "expected --backbone with a view there is"),
         ({"augmentations": "gain,noise"}, "expected an augmentation of mix, gain, masks, shift; found 'noise'"),
         ({"views": "mel,video"}, "expected a view of"),
+        (
+            {"gradient_checkpointing": True, "backbone": "mel=mobilenet"},
+            "a backbone of crnn, separable, found mobilenet",
+        ),
         ({"keep": "best"}, "expected --keep of first_best, last_best, loss, end, found 'best'"),
         ({"schedule": "linear"}, "expected --schedule of steps, cosine, found 'linear'"),
         ({"averaging": 1.0}, "expected --averaging from 0 to below 1, found 1.0"),
@@ -101,6 +105,16 @@ def test_evaluations_divide_the_epochs(tiny_store: Store, epochs: int, every: in
 def test_unknown_names_are_refused(tiny_store: Store, changes: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make_settings(tiny_store, "multiview", 1, **{"preset": "demo", **changes})
+
+
+def test_one_branch_has_all_the_weight_by_any_rule(tiny_store: Store) -> None:
+    """So a rule and its window make no other run of it, unless that smooths the loss by which a network is kept."""
+    plain = make_settings(tiny_store, "mel", 1, "demo")
+    assert make_settings(tiny_store, "mel", 1, "demo", blending="dwa", window=3, joint_gradient=False) == plain
+    recorded = json.loads(json.dumps(asdict(plain))) | {"blending": "dwa", "window": 3}  # as before
+    assert from_record(recorded) == plain
+    assert make_settings(tiny_store, "mel", 1, "demo", window=3, keep="loss").window == 3
+    assert make_settings(tiny_store, "multiview", 1, "demo", blending="dwa", window=3).window == 3
 
 
 def test_store_without_a_view_says_which(tiny_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

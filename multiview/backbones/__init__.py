@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from multiview.backbones.base import BACKBONES, DEFAULT, Backbone, able, choose, parts
+from multiview.backbones.base import BACKBONES, DEFAULT, Backbone, able, choose, loaders, parts
 
 
 def _register_crnn(name: str, text: str, separable: bool) -> None:
@@ -53,4 +53,4 @@ _register_image_network("mobilenet", "MobileNetV3 small", "MobileNetV3Small")
 _register_image_network("efficientnet", "EfficientNetV2 B0", "EfficientNetV2B0")
 _register_image_network("resnet", "ResNet-50 V2", "ResNet50V2")
 
-__all__ = ["BACKBONES", "DEFAULT", "Backbone", "able", "choose", "parts"]
+__all__ = ["BACKBONES", "DEFAULT", "Backbone", "able", "choose", "loaders", "parts"]

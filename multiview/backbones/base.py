@@ -37,6 +37,12 @@ class Backbone:
         """Whether it is for this view."""
         return self.waveforms if VIEWS[view].bands is None else self.images
 
+    def check_checkpointing(self) -> None:
+        """Raise a UsageError if it cannot do without its activations."""
+        if not self.checkpointed:
+            able = ", ".join(name for name, each in BACKBONES.items() if each.checkpointed)
+            raise UsageError(f"expected --gradient-checkpointing with a backbone of {able}, found {self.name}; drop it")
+
     def embed(
         self, inputs: Mapping[str, Any], sample_rate: int, wide: Callable[[int], int], checkpointing: bool = False
     ) -> dict[str, Any]:
@@ -47,9 +53,8 @@ class Backbone:
         InputError
             If it cannot do without its activations.
         """
-        if checkpointing and not self.checkpointed:
-            able = ", ".join(name for name, each in BACKBONES.items() if each.checkpointed)
-            raise UsageError(f"expected --gradient-checkpointing with a backbone of {able}, found {self.name}; drop it")
+        if checkpointing:
+            self.check_checkpointing()
         if together := self.checkpointed if checkpointing else self.together:
             return together(inputs, sample_rate, wide)
         return {view: self.build(x, view, sample_rate, wide) for view, x in inputs.items()}
@@ -101,8 +106,12 @@ def able(text: str | None, views: Iterable[str]) -> dict[str, Callable[[Any, str
         If none can.
     """
     chosen = choose(text, views)
-    found = {view: load for view, name in chosen.items() if (load := BACKBONES[name].pretrained)}
-    if not found:
+    if not (found := loaders(text, views)):
         there = ", ".join(name for name, each in BACKBONES.items() if each.pretrained)
         raise InputError(f"expected --pretrained with a --backbone of {there}, found {', '.join(set(chosen.values()))}")
     return found
+
+
+def loaders(text: str | None, views: Iterable[str]) -> dict[str, Callable[[Any, str, str], None]]:
+    """The same, none where none can."""
+    return {view: load for view, name in choose(text, views).items() if (load := BACKBONES[name].pretrained)}

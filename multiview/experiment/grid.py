@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import os
@@ -11,8 +12,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from multiview.settings import Settings, make_settings
 from multiview.splits import folds as folds_of
 from multiview.store import Store
 from multiview.support import plugins
-from multiview.support.errors import InputError
+from multiview.support.errors import InputError, UsageError, usage
 from multiview.support.parallel import workers
 from multiview.support.words import spoken
 from multiview.systems import JOINT, JOINT_SYSTEMS, find_system, system_names
@@ -78,7 +80,7 @@ def ablation_changes(name: str, views: Sequence[str] | None = None) -> dict[str,
     left_out = name.removeprefix("without_")
     if left_out in views and left_out != name:
         return {"views": ",".join(view for view in views if view != left_out)}
-    raise InputError(
+    raise UsageError(
         f"expected ablations of {', '.join(BLENDINGS)}, windowN or intervalN with a number N, or without_VIEW of "
         f"{', '.join(views)}; found {name!r}"
     )
@@ -137,10 +139,10 @@ def seeds_of(changes: Mapping) -> list[int]:
 
 def _check(run: Run, store: Store, settings: Settings) -> None:
     """Refuse a run that is of other settings, done or begun; one that is damaged says so itself."""
-    try:
+    with contextlib.suppress(InputError):
+        if not run.is_begun():
+            return
         run.read()
-    except InputError:
-        return
     run.check(store, settings)
 
 
@@ -170,8 +172,12 @@ def planned(
         own = _own(changes, system, change.get("views", changes.get("views")))
         settings = make_settings(store, system, fold, preset, **{**own, **change})
         if change and settings == make_settings(store, system, fold, preset, **own):
-            raise InputError(f"{kind} is what preset {preset} does anyway; drop it")
+            raise UsageError(f"{kind} is what preset {preset} does anyway; drop it")
         found.append((kind, settings, {**own, **change}))
+    if changes.get("pretrained") and not any(settings.pretrained for _, settings, _ in found):
+        with usage():
+            backbones.able(changes.get("backbone"), views or paper_views())
+        raise UsageError(f"expected --pretrained with a system that takes its weights, found {', '.join(chosen)}")
     return found
 
 
@@ -181,6 +187,10 @@ def _own(changes: dict, system: str, views: str | None) -> dict:
     if "backbone" in own:
         mine = find_system(system, views.split(",") if views and system in JOINT_SYSTEMS else None).views
         own = {**own, "backbone": ",".join(backbones.parts(own["backbone"], mine)) or None}
+        if not backbones.loaders(own["backbone"], mine):
+            own = {**own, "pretrained": None}
+    if not (own.get("init") or own.get("pretrained")):
+        own = {**own, "freeze_epochs": None}
     return _given(own)
 
 
@@ -248,16 +258,54 @@ def visible_gpus() -> list[str]:
     return re.findall(r"^GPU (\d+)", listed, re.MULTILINE)
 
 
-def run_command(command: Sequence[str], log: Path, environment: dict[str, str], relay: bool = False) -> int:
+class Running:
+    """The commands under way, each waited for in a thread of its own, where no interruption comes."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._processes: set[subprocess.Popen] = set()
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def one(self, process: subprocess.Popen) -> Iterator[None]:
+        """While `process` is waited for; it does not outlive an error here."""
+        with self._lock:
+            self._processes.add(process)
+            if self.stopped:
+                process.send_signal(signal.SIGINT)
+        try:
+            yield
+        except BaseException:
+            process.send_signal(signal.SIGINT)  # it saves its state
+            process.wait()
+            raise
+        finally:
+            with self._lock:
+                self._processes.discard(process)
+
+    def stop(self) -> None:
+        """End all, which save their states; none begins from here on."""
+        with self._lock:
+            self.stopped, processes = True, list(self._processes)
+            for process in processes:
+                process.send_signal(signal.SIGINT)
+        for process in processes:
+            process.wait()
+
+
+def run_command(
+    command: Sequence[str], log: Path, environment: dict[str, str], relay: bool = False, running: Running | None = None
+) -> int:
     """Run a command, its output into `log` and, if `relay`, to this process's stderr, too; its exit status.
 
     The command writes its log by itself, so it lives on if this process is killed.
     """
+    running = running or Running()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file, log.open("rb") as shown:
         shown.seek(0, os.SEEK_END)
         process = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, **environment})
-        try:
+        with running.one(process):
             ended = False
             while not ended:
                 try:
@@ -268,27 +316,23 @@ def run_command(command: Sequence[str], log: Path, environment: dict[str, str], 
                     sys.stderr.buffer.write(shown.read())
                     sys.stderr.flush()
             return process.returncode
-        except BaseException:
-            process.send_signal(signal.SIGINT)  # it saves its state
-            process.wait()
-            raise
 
 
 class _Turn:
     """Runs tasks on this machine, each on a GPU of its own where there are several."""
 
     def __init__(self, jobs: int, relay: bool) -> None:
-        self.relay, gpus = relay, visible_gpus()
+        self.relay, self.running, gpus = relay, Running(), visible_gpus()
         self.places: queue.Queue[dict[str, str]] = queue.Queue()
         for number in range(jobs):
             self.places.put({"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if jobs > 1 and gpus else {})
 
     def __call__(self, task: Task) -> tuple[Task, int | None]:
-        if task.state() in ("done", "running"):  # by another process in the meantime
+        if self.running.stopped or task.state() in ("done", "running"):  # by another process in the meantime
             return task, None
         place = self.places.get()
         try:
-            return task, _attempt(task, place, self.relay)
+            return task, _attempt(task, place, self.relay, self.running)
         finally:
             self.places.put(place)
 
@@ -299,10 +343,11 @@ def _on_cluster(task: Task) -> tuple[Task, int | None]:
     return task, _attempt(task, {})
 
 
-def _attempt(task: Task, environment: dict[str, str], relay: bool = False) -> int:
+def _attempt(task: Task, environment: dict[str, str], relay: bool = False, running: Running | None = None) -> int:
     """Exit status of the command of a task; where it fails, the run says so from then on."""
-    status = run_command(task.command, task.log, environment, relay)
-    if status and not task.run.is_locked():  # by a process that was faster
+    running = running or Running()
+    status = run_command(task.command, task.log, environment, relay, running)
+    if status and not running.stopped and not task.run.is_locked():  # by a process that was faster
         ended = f"signal {-status}, perhaps for want of memory" if status < 0 else f"exit status {status}"
         task.run.failed(f"its command ended with {ended}; see {task.log.name}")
     return status
@@ -327,8 +372,10 @@ def run_grid(grid: Sequence[Task], jobs: int = 1, cluster: str | None = None) ->
     folders = {path.absolute() for task in rest for path in (task.store.parent, task.run.path.parent)}
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-    one, ended = _on_cluster if cluster else _Turn(jobs, relay=jobs == 1), set()
-    with workers(jobs, cluster, sorted(folders), backend="threading") as at_once:
+    turn, ended = _Turn(jobs, relay=jobs == 1), set()
+    one = _on_cluster if cluster else turn
+    with contextlib.ExitStack() as stack, workers(jobs, cluster, sorted(folders), backend="threading") as at_once:
+        stack.callback(turn.running.stop)
         print(overview(grid, at_once), file=sys.stderr)
         # A batch of one: joblib would otherwise give a worker several short ones in a row.
         parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")

@@ -257,10 +257,23 @@ class Run:
             return "failed"
         return "interrupted" if self.record.is_file() else "to do"
 
+    def is_begun(self) -> bool:
+        """Whether there is a run; one that failed before its first evaluation is as good as none.
+
+        Raises
+        ------
+        InputError
+            If its record is damaged.
+        """
+        if not self.record.exists():
+            return False
+        # The first checkpoint is that of the first evaluation.
+        return self.checkpoint.exists() or self.model.exists() or self.read().get("status") != "failed"
+
     def begin(self, store: Store, settings: Settings, devices: Sequence[Any] = ()) -> bool:
         """Write `run.json`, or check that the run that is there is this one; True if it is trained.
 
-        A run that failed before its first evaluation is as good as none. `devices` are those that share the network.
+        `devices` are those that share the network.
 
         Raises
         ------
@@ -269,8 +282,7 @@ class Run:
         """
         wanted = self._wanted(store, settings)
         self.failure.unlink(missing_ok=True)
-        begun = self.checkpoint.exists() or self.model.exists()  # the first checkpoint is that of the first evaluation
-        if self.record.exists() and (begun or self.read().get("status") != "failed"):
+        if self.is_begun():
             found = self.check(store, settings)
             finished = self.model.exists()
             if finished:

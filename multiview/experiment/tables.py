@@ -46,7 +46,8 @@ def metrics_table(*runs: Place) -> pd.DataFrame:
 def predictions_table(run: Place) -> pd.DataFrame:
     """Probabilities of the classes (columns) for each `clip`, `true` class and `branch` (index), as they were tested.
 
-    Of several branches the self-ensemble of Eq. (6) is another one. `table.idxmax(axis=1)` is what is predicted.
+    Of several branches the self-ensemble of Eq. (6) is another one. `table.idxmax(axis=1)` is what is predicted, but
+    where all are alike, of which nothing is.
 
     Raises
     ------

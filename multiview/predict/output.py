@@ -75,8 +75,8 @@ def _text(name: str, prediction: Prediction, wanted: Wanted) -> None:
     if wanted.branches:
         print(f"  disagreement of the branches: {prediction.disagreement:.2f}")
         for branch in prediction.branches:
-            ((label, probability),) = prediction.top(1, branch)
-            print(f"    {branch:10} {probability:6.1%}  {label}")
+            ((_, probability),) = prediction.top(1, branch)
+            print(f"    {branch:10} {probability:6.1%}  {prediction.best(branch=branch)}")
 
 
 def _json(name: str, prediction: Prediction, wanted: Wanted) -> None:
