@@ -23,8 +23,8 @@ UNREADABLE_SHARE = 0.05  # more than this needs --allow-missing
 LONGEST = {"class": 255, "clip": 4096, "source": 4096}  # bytes of a name, as of a folder and of a path
 
 
-def check_index(dataset: str, index: Index, allow_missing: bool = False) -> None:
-    """Refuse an index that could not be trained on.
+def check_index(dataset: str, index: Index, allow_missing: bool = False, made: bool = False) -> None:
+    """Refuse an index that could not be trained on; less strictly where a store of it is `made` already.
 
     Raises
     ------
@@ -41,13 +41,15 @@ def check_index(dataset: str, index: Index, allow_missing: bool = False) -> None
     if len(set(ids)) < len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
         raise InputError(f"{dataset}: expected every clip once, found {twice!r} more than once")
-    _check_classes(dataset, index.classes)
     if (empty := _empty_folds(index, _last_fold(index))) and len(index.clips) >= (index.published or 0):
         raise InputError(
             f"{dataset}: expected test clips in each of the folds 1 to {_last_fold(index)}, found none in "
             f"fold {empty[0]}; mend the fold column"
         )
     _check_sources(dataset, index)
+    if made:
+        return
+    _check_classes(dataset, index.classes)
     _check_files(dataset, index)
     if not allow_missing:
         _check_missing(dataset, index)

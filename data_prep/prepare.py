@@ -65,7 +65,7 @@ def prepare(
     """
     views = in_order(views or paper_views())
     parts = Parts(store, sample_rate, views)
-    check_index(dataset, index, allow_missing or store.exists())
+    check_index(dataset, index, allow_missing, made=store.exists())
     if already_prepared(store, dataset, sample_rate, index, views, elsewhere):
         parts.remove()  # those that a call killed at its very end left
         return

@@ -135,7 +135,8 @@ def crnns(
         attention.build(birnn.compute_output_shape(x.shape))
         parts[view] = x, birnn, dropout, attention
     sequences, birnns, dropouts, attentions = zip(*(parts[view] for view in inputs), strict=True)
-    states = Recurrences(birnns, name="birnn")(list(sequences))
+    # A network may have both kinds.
+    states = Recurrences(birnns, name="separable_birnn" if separable else "birnn")(list(sequences))
     return {
         view: attention(dropout(x))
         for view, x, dropout, attention in zip(inputs, states, dropouts, attentions, strict=True)

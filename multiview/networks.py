@@ -16,7 +16,7 @@ from multiview.crnn import DROPOUT
 from multiview.devices import divided, whole
 from multiview.layers import Classifier, Dropout, Sounding, StopGradient
 from multiview.support.errors import InputError
-from multiview.systems import System, find_system
+from multiview.systems import find_system
 from multiview.views import VIEWS, geometry, sounding_view
 
 # The rows fc1 and fc2 of Tables 1 and 2, and those of the multi-view branch (Sec. 2.1).
@@ -189,7 +189,10 @@ def build_network(
                 joint = StopGradient(name=f"{branch}_stop")(joint)
             outputs[branch] = _classifier(joint, branch, wide(MULTIVIEW_FC_UNITS), classes, sounding)
     model = BlendedModel(inputs, outputs, name=system)
-    _check_names(model, chosen)
+    for view in chosen.views:
+        # Those that share work have layers of several views.
+        if not BACKBONES[networks[view]].together:
+            _check_names(model, view, keras.Model(inputs[view], embeddings[view]))
     return model
 
 
@@ -210,14 +213,12 @@ def encoder(model: keras.Model, view: str) -> dict[str, layers.Layer]:
     return {layer.name: layer for layer in model._flatten_layers() if is_own(layer)}
 
 
-def _check_names(model: BlendedModel, system: System) -> None:
-    """Whether each weight is of a view's network or of a head: what takes over and freezes goes by the names."""
-    heads = [model.get_layer(f"{branch}_{row}") for branch in system.branches for row in HEAD]
-    owners = [*heads, *(layer for view in system.views for layer in encoder(model, view).values())]
-    owned = {id(weight) for layer in owners for weight in layer.weights}
-    for layer in model.layers:
+def _check_names(model: BlendedModel, view: str, network: keras.Model) -> None:
+    """Whether all weights of the network of a view are in its `encoder`, by which they are frozen and taken over."""
+    owned = {id(weight) for layer in encoder(model, view).values() for weight in layer.weights}
+    for layer in network.layers:
         if any(id(weight) not in owned for weight in layer.weights):
             raise InputError(
-                f"expected a backbone whose layers' names begin with their view's, as {system.views[0]}_conv1, "
+                f"expected a backbone whose layers' names begin with their view's, as {view}_conv1, "
                 f"found {layer.name}; name it so"
             )

@@ -268,16 +268,16 @@ def from_record(recorded: dict) -> Settings:
     """The settings that a run recorded."""
     known = {field.name for field in fields(Settings)}
     found = {name: value for name, value in complete(recorded).items() if name in known}
-    settings = Settings(**{**found, **{name: Origin.of_record(found[name]) for name in ORIGINS}})
+    return Settings(**{**found, **{name: Origin.of_record(found[name]) for name in ORIGINS}})
+
+
+def of_one_branch(settings: Settings) -> Settings:
+    """As the preset has it, what does nothing where there is one branch, which has all the weight."""
     try:
-        return _of_one_branch(settings)
+        several = len(settings.resolve().branches) > 1
     except InputError:  # of a plugin that is not loaded
         return settings
-
-
-def _of_one_branch(settings: Settings) -> Settings:
-    """As the preset has it, what does nothing where there is one branch, which has all the weight."""
-    if len(settings.resolve().branches) > 1 or settings.preset not in PRESETS:
+    if several or settings.preset not in PRESETS:
         return settings
     preset = PRESETS[settings.preset]
     window = settings.window if settings.keep == "loss" else preset.window
@@ -353,7 +353,7 @@ def _checked(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     # What does nothing is not recorded, either.
     if not settings.resolve().joint:
         settings = replace(settings, view_dropout=0.0)
-    settings = _of_one_branch(settings)
+    settings = of_one_branch(settings)
     if not sounding_view(settings.resolve().views):
         if changes.get("skip_silence"):
             raise InputError(

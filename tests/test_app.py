@@ -145,30 +145,35 @@ def test_what_nobody_asked_about_is_swept(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_visitors_with_the_same_sound_share_an_upload(tmp_path: Path) -> None:
-    """It stays until the last of them has an answer; one who sends it once more meanwhile finds it, too."""
-    upload, asked, seen = tmp_path / "a" / "a.wav", server.Asked(), []
+    """By whatever names: it stays until the last of them has an answer, and where it is sent once more meanwhile."""
+    uploads, asked, seen = [tmp_path / "sha" / f"{name}.wav" for name in "aab"], server.Asked(), []
+    here = threading.Event()
 
-    def ask() -> None:
+    def ask(upload: Path) -> None:
         with asked.about(upload):
             seen.append(upload.exists())
-            time.sleep(0.2)  # the other waits for its turn
+            here.wait(60)
 
     def send() -> None:
-        upload.parent.mkdir(exist_ok=True)
-        upload.write_bytes(b"sound")
-        os.utime(upload, (time.time() - 1,) * 2)
+        for upload in uploads:
+            upload.parent.mkdir(exist_ok=True)
+            upload.write_bytes(b"sound")
+            os.utime(upload, (time.time() - 1,) * 2)
 
     send()
-    visitors = [threading.Thread(target=ask) for _ in range(2)]
+    visitors = [threading.Thread(target=ask, args=[upload]) for upload in uploads]
     for each in visitors:
         each.start()
+    while sum(asked._visitors.values()) < 3:
+        time.sleep(0.01)
+    here.set()  # all have asked, and the first is answered
     for each in visitors:
         each.join()
-    assert seen == [True, True] and not upload.parent.exists() and upload not in asked
+    assert seen == [True] * 3 and not uploads[0].parent.exists() and uploads[0] not in asked
     send()
-    with asked.about(upload):
-        os.utime(upload, (time.time() + 1,) * 2)
-    assert upload.exists()
+    with asked.about(uploads[0]):
+        os.utime(uploads[2], (time.time() + 1,) * 2)
+    assert uploads[2].exists()
 
 
 def test_a_report_is_that_of_the_run_and_of_nothing_else(tmp_path: Path) -> None:

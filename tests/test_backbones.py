@@ -177,9 +177,23 @@ def test_a_network_has_its_weights_in_layers_named_after_the_view(monkeypatch: p
         return build_network("concat", 3, RATE, 1 / 32, views=["mel", "cqt"], backbone="mel=own")
 
     assert list(encoder(named("mel_fcn"), "mel")) == ["mel_fcn"]
-    for name, found in ((None, r"conv2d\w*"), ("cqtlike", "cqtlike"), ("mel_fc1", "mel_fc1")):
+    for name, found in ((None, r"conv2d\w*"), ("cqtlike", "cqtlike"), ("cqt_own", "cqt_own"), ("mel_fc1", "mel_fc1")):
         with pytest.raises(InputError, match=f"names begin with their view's, as mel_conv1, found {found}; "):
             named(name)
+
+
+def test_one_view_may_have_the_separable_network(rng: np.random.Generator) -> None:
+    """Beside the paper's: each kind has its loop of recurrences, and gives what it gives alone."""
+    model = build_network("multiview", 3, RATE, 1 / 32, views=["mel", "cqt"], backbone="mel=separable")
+    x = {view: rng.standard_normal((2, *each.shape[1:])).astype("float32") for view, each in model.input.items()}
+    found = model(x)
+    for view, backbone in (("mel", "separable"), ("cqt", "crnn")):
+        alone = build_network(view, 3, RATE, 1 / 32, backbone=backbone)
+        for name, layer in encoder(alone, view).items():
+            layer.set_weights(encoder(model, view)[name].get_weights())
+        for row in ("fc1", "fc2", "fc3"):
+            alone.get_layer(f"{view}_{row}").set_weights(model.get_layer(f"{view}_{row}").get_weights())
+        np.testing.assert_allclose(alone({view: x[view]})[view], found[view], atol=1e-6)
 
 
 def test_what_is_always_fixed_stays_so_when_a_network_is_thawed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import arguments, extraction
+from data_prep import arguments, checks, extraction
 from data_prep import prepare as command
 from data_prep.datasets import folder
 from multiview.store import Store
@@ -275,7 +275,9 @@ def test_recordings_of_phones_become_a_dataset(tmp_path: Path, rng) -> None:
     assert set(store.folds) == {1, 2, 3}
 
 
-def test_a_file_that_is_two_clips_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_file_that_is_two_clips_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By a link, or by its whole path in a table: else it might be tested and trained on."""
     for name in ("a", "b"):
         for number in range(3):
@@ -287,6 +289,14 @@ def test_a_file_that_is_two_clips_is_named(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "d" / "a" / "link.wav").symlink_to(tmp_path / "d" / "a" / "0.wav")
     assert prepare_folder(tmp_path / "s.h5", "--audio", tmp_path / "d") == 1
     assert "found one that is 'a/0.wav' and 'a/link.wav'; leave one out" in capsys.readouterr().err
+    for name in ("a", "b"):
+        for number in range(3):
+            trees.write_tone(tmp_path / "d" / name / f"{number}.wav", samples=40_000)
+    (tmp_path / "d" / "c.csv").unlink()
+    with monkeypatch.context() as patch:  # a store of before that was refused is as it should be
+        patch.setattr(checks, "_check_files", lambda *_: None)
+        assert prepare_folder(tmp_path / "s.h5", "--audio", tmp_path / "d") == 0
+    assert prepare_folder(tmp_path / "s.h5", "--audio", tmp_path / "d") == 0
 
 
 def test_recordings_shorter_than_a_segment_are_padded_and_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

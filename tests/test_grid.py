@@ -117,6 +117,20 @@ def test_trained_weights_go_to_the_systems_that_take_them(tiny_store: Store, tmp
         tasks(tiny_store, tmp_path, "demo", ["raw"], pretrained="imagenet")
 
 
+@pytest.mark.parametrize("epochs", [5, -5])
+def test_frozen_epochs_of_nothing_are_refused(tiny_store: Store, tmp_path: Path, epochs: int) -> None:
+    with pytest.raises(UsageError, match=f"with --init or --pretrained, found {epochs} with neither"):
+        tasks(tiny_store, tmp_path, "demo", ["mel"], [1], freeze_epochs=epochs)
+
+
+def test_a_damaged_run_says_so_itself(tiny_store: Store, tmp_path: Path) -> None:
+    """In its turn; the others run."""
+    grid = tasks(tiny_store, tmp_path, "demo", ["mel", "cqt"], [1])
+    grid[0].run.path.mkdir(parents=True)
+    grid[0].run.record.write_text("damaged")
+    assert len(tasks(tiny_store, tmp_path, "demo", ["mel", "cqt"], [1])) == 2
+
+
 def test_a_run_that_failed_before_its_first_evaluation_may_be_another(tiny_store: Store, tmp_path: Path) -> None:
     """As `train` has it: what there was too little memory for is asked for with smaller batches."""
     (task,) = tasks(tiny_store, tmp_path, "demo", ["mel"], [1], batch_size=32)
@@ -125,6 +139,18 @@ def test_a_run_that_failed_before_its_first_evaluation_may_be_another(tiny_store
         tasks(tiny_store, tmp_path, "demo", ["mel"], [1], batch_size=8)
     task.run.update(status="failed", reason="too little memory")
     assert len(tasks(tiny_store, tmp_path, "demo", ["mel"], [1], batch_size=8)) == 1
+
+
+def test_settings_that_do_nothing_do_not_make_another_run(tiny_store: Store, tmp_path: Path) -> None:
+    """Of a single branch; recorded as they were given, they continue it."""
+    plain = make_settings(tiny_store, "mel", 1, "demo")
+    odd = dataclasses.replace(plain, window=plain.window + 3, blending="uniform")
+    for path, given in ((tmp_path / "odd", odd), (tmp_path / "plain", plain)):
+        Run(path).begin(tiny_store, given)
+        for other in (odd, plain):
+            Run(path).check(tiny_store, other)
+        with pytest.raises(InputError, match="batch_size"):
+            Run(path).check(tiny_store, dataclasses.replace(plain, batch_size=3))
 
 
 def fake(tmp_path: Path, name: str, script: str, system: str = "mel") -> Task:

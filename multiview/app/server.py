@@ -26,7 +26,7 @@ from multiview.starters import located
 from multiview.support.errors import InputError
 
 MAX_MIB = 50  # of an upload
-WAITING = 8  # sounds at most; more are refused
+WAITING = 8  # sounds at most, and as many in Gradio's queue; more are refused
 LEFT_SECONDS = 300  # until an upload that nothing became of is deleted
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
 FONT, MONO = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")  # the visitor's own
@@ -175,7 +175,7 @@ def _blocks(predictor: Predictor | None, asked: Asked, curves: str | None, repor
 class Asked:
     """The uploads that are asked about, and who waits for the one that is answered.
 
-    Gradio puts the same sound of several visitors to one place.
+    Gradio puts the same sound of several visitors into one folder, by whatever names.
     """
 
     def __init__(self) -> None:
@@ -184,22 +184,23 @@ class Asked:
     @contextlib.contextmanager
     def about(self, upload: Path) -> Iterator[None]:
         """Wait for one's turn; the folder of the upload is deleted when nobody else has asked about it meanwhile."""
-        name, began = os.path.realpath(upload), time.time()
+        folder, began = os.path.realpath(upload.parent), time.time()
         with self._lock:
-            self._visitors[name] += 1
+            self._visitors[folder] += 1
         try:
             with self._turn:
                 yield
         finally:
             with self._lock, contextlib.suppress(OSError):
-                self._visitors[name] -= 1
-                if not self._visitors[name]:
-                    del self._visitors[name]
-                    if upload.stat().st_mtime <= began:  # or it was sent once more, and will be asked about
+                self._visitors[folder] -= 1
+                if not self._visitors[folder]:
+                    del self._visitors[folder]
+                    # Not where it was sent once more, which will be asked about.
+                    if all(each.stat().st_mtime <= began for each in upload.parent.iterdir()):
                         shutil.rmtree(upload.parent)
 
     def __contains__(self, upload: Path) -> bool:
-        return os.path.realpath(upload) in self._visitors
+        return os.path.realpath(upload.parent) in self._visitors
 
 
 def _sound_tab(predictor: Predictor, asked: Asked) -> None:

@@ -139,10 +139,12 @@ def seeds_of(changes: Mapping) -> list[int]:
 
 def _check(run: Run, store: Store, settings: Settings) -> None:
     """Refuse a run that is of other settings, done or begun; one that is damaged says so itself."""
-    with contextlib.suppress(InputError):
+    try:
         if not run.is_begun():
             return
         run.read()
+    except InputError:
+        return
     run.check(store, settings)
 
 
@@ -189,7 +191,7 @@ def _own(changes: dict, system: str, views: str | None) -> dict:
         own = {**own, "backbone": ",".join(backbones.parts(own["backbone"], mine)) or None}
         if not backbones.loaders(own["backbone"], mine):
             own = {**own, "pretrained": None}
-    if not (own.get("init") or own.get("pretrained")):
+    if changes.get("pretrained") and not (own.get("init") or own.get("pretrained")):
         own = {**own, "freeze_epochs": None}
     return _given(own)
 

@@ -17,7 +17,7 @@ from multiview.experiment.predictions import Predictions
 from multiview.experiment.provenance import continued, here, now, peak_memory_mib
 from multiview.experiment.schema import FAILURE, METRICS, PEAK_MEMORY, RUN
 from multiview.history import read_history
-from multiview.settings import Settings, complete, from_record
+from multiview.settings import Settings, complete, from_record, of_one_branch
 from multiview.store import About, Store
 from multiview.support import plugins
 from multiview.support.errors import InputError, first_line
@@ -219,11 +219,9 @@ class Run:
             If the directory holds another run, with what differs.
         """
         found, wanted = self.read(), self._wanted(store, settings)
-        recorded = from_record(found["settings"])
+        both = of_one_branch(settings), of_one_branch(from_record(found["settings"]))
         pairs = [(key, wanted["store"][key], found["store"].get(key)) for key in ("fingerprint", "classes")]
-        pairs += [
-            (field.name, *(getattr(each, field.name) for each in (settings, recorded))) for field in fields(settings)
-        ]
+        pairs += [(field.name, *(getattr(each, field.name) for each in both)) for field in fields(settings)]
         differing = [f"{key} {there} instead of {here}" for key, here, there in pairs if here != there]
         if differing:
             raise InputError(f"{self.path} holds another run: {'; '.join(differing)}; name another --run or delete it")

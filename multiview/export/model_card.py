@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import jinja2
 from multiview.experiment.run import Run
 from multiview.experiment.schema import STARTED_FROM
 from multiview.guessing import Guessing, Share
-from multiview.settings import KEEP, PRESETS
+from multiview.settings import KEEP, PRESETS, from_record, of_one_branch
 from multiview.support.errors import InputError
 from multiview.systems import label
 from multiview.views import geometry
@@ -27,13 +28,13 @@ def tested_folds(run: Run) -> list[dict]:
         `fold`, `this`: whether it is the run's own, `clips`, and `accuracy` as a fraction, of the self-ensemble or the
         only branch. A run that is away from those beside it may have them recorded, as `tested`.
     """
-    settings, record, own = run.settings(), run.read(), run.path.resolve()
+    settings, record, own = _settings(run), run.read(), run.path.resolve()
     folds = list(record.get("tested", ()))
     of_fold = {"fold", *(("epochs", "evaluation_epochs") if _stretches(settings) else ())}
     for path in sorted({own, *own.parent.glob("fold*")}):
         other = Run(path)
         try:
-            found, theirs, metrics = other.settings(), other.read(), other.read_metrics()
+            found, theirs, metrics = _settings(other), other.read(), other.read_metrics()
             fold, clips, scores = metrics["fold"], metrics["clips"], list(metrics["accuracy"].values())
         except (InputError, OSError):
             continue  # not finished, or damaged, which is no matter of this run
@@ -42,6 +43,10 @@ def tested_folds(run: Run) -> list[dict]:
         if theirs["store"]["fingerprint"] == record["store"]["fingerprint"]:
             folds.append({"fold": fold, "this": path == own, "clips": clips, "accuracy": scores[-1]})
     return folds
+
+
+def _settings(run: Run) -> dict:
+    return asdict(of_one_branch(from_record(run.settings())))
 
 
 def _stretches(settings: dict) -> bool:
