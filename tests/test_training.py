@@ -215,8 +215,8 @@ def test_directory_of_another_run_is_refused_with_what_differs(
     tiny_store: Store, tiny_trained: Run, tiny_settings
 ) -> None:
     with pytest.raises(InputError, match="holds another run: .*system multiview instead of mel") as caught:
-        train(tiny_store, tiny_settings("mel", window=3), tiny_trained.path)
-    assert "window 2 instead of 3" in str(caught.value)
+        train(tiny_store, tiny_settings("mel", epochs=3), tiny_trained.path)
+    assert "epochs 5 instead of 3" in str(caught.value)
 
 
 def test_diverging_training_stops_with_branch_and_time(
