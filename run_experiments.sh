@@ -8,7 +8,13 @@
 #
 # All options: multiview reproduce --help
 set -eu
-root=$(cd "$(dirname "$0")" && pwd)
+unset CDPATH # cd would print where it goes
+self=$0
+while [ -L "$self" ]; do
+  target=$(readlink "$self")
+  case $target in /*) self=$target ;; *) self=$(dirname "$self")/$target ;; esac
+done
+root=$(cd "$(dirname "$self")" && pwd)
 case ${1-} in '' | -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; [ $# -gt 0 ] && exit 0; exit 2 ;; esac
 . "$root/environment.sh"
 use_environment "$root" ''

@@ -26,7 +26,7 @@ from multiview.experiment.run import ABLATIONS, STATES, Run, Trial
 from multiview.settings import Settings, make_settings
 from multiview.splits import folds as folds_of
 from multiview.store import Store
-from multiview.support import plugins
+from multiview.support import plugins, programs
 from multiview.support.errors import InputError, UsageError, usage
 from multiview.support.parallel import workers
 from multiview.support.words import spoken
@@ -198,8 +198,7 @@ def _own(changes: dict, system: str, views: str | None) -> dict:
 
 def _command(store: Store, settings: Settings, run: Run, changes: dict) -> tuple[str, ...]:
     """What trains and tests a run; absolute, as a job of a cluster starts anywhere."""
-    program = str(Path(sys.executable).parent / "multiview")
-    command = [program, "train", str(store.path.absolute()), "--system", settings.system]
+    command = [programs.script("multiview"), "train", str(store.path.absolute()), "--system", settings.system]
     command += ["--fold", str(settings.fold), "--preset", settings.preset, "--run", str(run.path.absolute())]
     command += options.words(changes)
     return (*command, *(text for plugin in plugins.given() for text in ("--plugin", plugin)))

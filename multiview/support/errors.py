@@ -88,7 +88,7 @@ def exit_status(program: str, command: Callable[[], int | None]) -> int:
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.status
     except ModuleNotFoundError as error:  # where only what `predict` needs is installed
-        print(f"{program}: error: expected the package {error.name}, found none; say pip install .", file=sys.stderr)
+        print(f"{program}: error: {_missing(error.name)}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{program}: interrupted; the same command continues", file=sys.stderr)
         return 130
@@ -102,6 +102,14 @@ def exit_status(program: str, command: Callable[[], int | None]) -> int:
     finally:
         _drop_unwritten()
     return 1
+
+
+def _missing(package: str | None) -> str:
+    """What to say where a package is not installed."""
+    if package in ("torch", "openvino"):  # which Keras is told to use
+        return f"expected Keras's backend tensorflow or jax, found {package}; set KERAS_BACKEND or ~/.keras/keras.json"
+    wanted = "'.[jax]'" if package in ("jax", "jaxlib") else "."
+    return f"expected the package {package}, found none; say pip install {wanted}"
 
 
 def _line(error: Exception) -> str | None:

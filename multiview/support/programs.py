@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,10 +24,22 @@ def command(name: str, words: Sequence[str]) -> list[str]:
     InputError
         If it is not installed.
     """
-    program = Path(sys.executable).parent / name
-    if not program.exists():
+    return [script(name), *words, *(text for plugin in plugins.given() for text in ("--plugin", plugin))]
+
+
+def script(name: str) -> str:
+    """The absolute path of a command of this installation: in an environment, of the system, or of a user.
+
+    Raises
+    ------
+    InputError
+        If it is not installed.
+    """
+    user = sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user"))
+    places = [str(Path(sys.executable).parent), sysconfig.get_path("scripts"), user, os.environ.get("PATH", os.defpath)]
+    if not (found := shutil.which(name, path=os.pathsep.join(places))):
         raise InputError(f"expected the command {name} beside {sys.executable}, found none; say pip install .")
-    return [str(program), *words, *(text for plugin in plugins.given() for text in ("--plugin", plugin))]
+    return os.path.abspath(found)
 
 
 def called(name: str, words: Sequence[str]) -> None:

@@ -73,7 +73,10 @@ def mel_frequencies(sample_rate: int) -> np.ndarray:
 
 
 def gammatone_frequencies(sample_rate: int) -> np.ndarray:
-    """The middles of the gammatone filters in Hz, evenly spaced in Glasberg and Moore's ERB numbers; float64 [64]."""
+    """The middles of the gammatone filters in Hz, evenly spaced in Glasberg and Moore's ERB numbers; float64 [64].
+
+    The highest filter, of which a part lies beyond Nyquist, has its peak 1 to 2 % below.
+    """
     from spafe.utils.converters import erb2hz, hz2erb
 
     first, last = (hz2erb(frequency) for frequency in (GAMMATONE_MIN_HZ, sample_rate / 2))
