@@ -160,8 +160,8 @@ def mix(batch: Batch, rng: np.random.Generator) -> Batch:
 
     r is uniform in (0, 1), one a segment for its label and all views. The sounds are added with the amplitudes p and
     1 - p, p = 1 / (1 + 10^((G1 - G2) / 20) (1 - r) / r) of their levels G, over sqrt(p^2 + (1 - p)^2), so that r is
-    what one hears. Unlike theirs, G is the plain mean power, and G1 - G2 counts up to 30 dB. 7 % of the random segments of
-    ESC-10 are digital silence, and keep their share of the label: 6 % of all of it is of a class that is not heard.
+    what one hears. Unlike theirs, G is the plain mean power, and G1 - G2 counts up to 30 dB. 7 % of ESC-10's random
+    segments are digital silence, and keep their share of the label: 6 % of all of it is of a class that is not heard.
 
     In spectrograms powers add, as they do on average. On clips of ESC-10, within 60 dB of the maximum, half of the
     values are within 0.1 dB of the spectrogram of the added waveforms (CQT: 0.2 dB), 95 % within 1.7 dB (3.3 dB).
