@@ -27,14 +27,16 @@ is_installed() {
 }
 
 take_turn() { # Two that make one .venv would destroy each other's.
-  local holder told=''
+  local here holder told=''
+  here="$(uname -n) $(id -u)"
   until mkdir "$venv.lock" 2>/dev/null; do
     if [ ! -d "$venv.lock" ]; then
       echo "expected to make .venv in $root, which cannot be written to; make that possible" >&2
       return 1
     fi
     holder=$(cat "$venv.lock/process" 2>/dev/null) || holder=''
-    if [ -n "$holder" ] && ! kill -0 "$holder" 2>/dev/null; then # it was killed
+    # Of another machine or user it cannot be told whether it was killed.
+    if [ "${holder% *}" = "$here" ] && ! kill -0 "${holder##* }" 2>/dev/null; then
       rm -rf "$venv.lock"
     else
       [ -n "$told" ] || echo "Waiting for another process that makes .venv; if there is none, delete $venv.lock ..." >&2
@@ -42,7 +44,7 @@ take_turn() { # Two that make one .venv would destroy each other's.
       sleep 1
     fi
   done
-  echo $$ >"$venv.lock/process"
+  echo "$here $$" >"$venv.lock/process"
 }
 
 install_project() {

@@ -88,6 +88,16 @@ def test_it_goes_on_after_an_interruption_and_a_kill(project: Path) -> None:
     assert start(project).wait(60) == 0 and calls(project) == 1
 
 
+def test_what_another_machine_makes_is_waited_for(project: Path) -> None:
+    """Whose processes are not to be seen here."""
+    (project / ".venv.lock").mkdir()
+    (project / ".venv.lock" / "process").write_text("elsewhere 0 999999")
+    process = start(project)
+    assert process.stderr and "Waiting for another process that makes .venv" in process.stderr.readline()
+    shutil.rmtree(project / ".venv.lock")
+    assert process.wait(60) == 0 and calls(project) == 1
+
+
 def test_scripts_are_found_by_links_and_whatever_cd_prints(project: Path, tmp_path: Path) -> None:
     (tmp_path / "links").mkdir()
     (tmp_path / "links" / "run").symlink_to("../my project/run_experiments.sh")

@@ -389,3 +389,5 @@ def test_what_there_are_no_results_for_any_more_goes(tmp_path: Path) -> None:
     )
     report(tmp_path)
     assert before - {path.name for path in tmp_path.iterdir()} == {"confused.md", "confused.csv"}
+    with pytest.raises(ValueError, match="expected a file of table, .*, found 'else'"):  # which would stay for ever
+        Section("Else", file="else")

@@ -105,10 +105,10 @@ def able(text: str | None, views: Iterable[str]) -> dict[str, Callable[[Any, str
     InputError
         If none can.
     """
-    chosen = choose(text, views)
     if not (found := loaders(text, views)):
         there = ", ".join(name for name, each in BACKBONES.items() if each.pretrained)
-        raise InputError(f"expected --pretrained with a --backbone of {there}, found {', '.join(set(chosen.values()))}")
+        chosen = ", ".join(set(choose(text, views).values()))
+        raise InputError(f"expected --pretrained with a --backbone of {there}, found {chosen}")
     return found
 
 

@@ -294,14 +294,11 @@ class Running:
             process.wait()
 
 
-def run_command(
-    command: Sequence[str], log: Path, environment: dict[str, str], relay: bool = False, running: Running | None = None
-) -> int:
+def run_command(command: Sequence[str], log: Path, environment: dict[str, str], relay: bool, running: Running) -> int:
     """Run a command, its output into `log` and, if `relay`, to this process's stderr, too; its exit status.
 
     The command writes its log by itself, so it lives on if this process is killed.
     """
-    running = running or Running()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file, log.open("rb") as shown:
         shown.seek(0, os.SEEK_END)
@@ -341,12 +338,11 @@ class _Turn:
 def _on_cluster(task: Task) -> tuple[Task, int | None]:
     if task.state() in ("done", "running"):
         return task, None
-    return task, _attempt(task, {})
+    return task, _attempt(task, {}, False, Running())
 
 
-def _attempt(task: Task, environment: dict[str, str], relay: bool = False, running: Running | None = None) -> int:
+def _attempt(task: Task, environment: dict[str, str], relay: bool, running: Running) -> int:
     """Exit status of the command of a task; where it fails, the run says so from then on."""
-    running = running or Running()
     status = run_command(task.command, task.log, environment, relay, running)
     if status and not running.stopped and not task.run.is_locked():  # by a process that was faster
         ended = f"signal {-status}, perhaps for want of memory" if status < 0 else f"exit status {status}"
@@ -373,10 +369,10 @@ def run_grid(grid: Sequence[Task], jobs: int = 1, cluster: str | None = None) ->
     folders = {path.absolute() for task in rest for path in (task.store.parent, task.run.path.parent)}
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-    turn, ended = _Turn(jobs, relay=jobs == 1), set()
-    one = _on_cluster if cluster else turn
+    one, ended = _on_cluster if cluster else _Turn(jobs, relay=jobs == 1), set()
     with contextlib.ExitStack() as stack, workers(jobs, cluster, sorted(folders), backend="threading") as at_once:
-        stack.callback(turn.running.stop)
+        if isinstance(one, _Turn):
+            stack.callback(one.running.stop)
         print(overview(grid, at_once), file=sys.stderr)
         # A batch of one: joblib would otherwise give a worker several short ones in a row.
         parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")

@@ -46,6 +46,7 @@ def tested_folds(run: Run) -> list[dict]:
 
 
 def _settings(run: Run) -> dict:
+    """What the run's settings do, however they were said."""
     return asdict(of_one_branch(from_record(run.settings())))
 
 

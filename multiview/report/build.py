@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from os import PathLike
 from pathlib import Path
 
@@ -29,7 +28,6 @@ from multiview.support.plots import save
 from multiview.systems import label
 
 PAGE = "report.html"
-TABLES = ("table", "folds", "claims", "ablations", "confused", "calibration")  # files of sections
 
 
 def build(directory: str | PathLike[str]) -> pd.DataFrame:
@@ -44,7 +42,6 @@ def _build(results: Results, directory: Path) -> pd.DataFrame:
     sections = make_sections(results)
     write(sections, directory)
     pictures = draw_figures(results, directory)
-    _forget_others(directory, {section.file for section in sections}, pictures)
     shown = {path: figure.caption(results) for path, figure in pictures.items() if figure.on_page(results)}
     with replacing(directory / PAGE) as temporary:
         page = render(results.dataset, sections, shown, runs_section(run_table(results)))
@@ -56,17 +53,6 @@ def _build(results: Results, directory: Path) -> pd.DataFrame:
         print(f"not there yet: {', '.join(map(label, missing))}")
     print(f"pictures: {', '.join(map(str, pictures))}\nall on one page: {directory / PAGE}")
     return table_3(results)
-
-
-def _forget_others(directory: Path, tables: Container[str], pictures: Container[Path]) -> None:
-    """Delete what an earlier report has, and this one has no results for."""
-    for name in TABLES:
-        if name not in tables:
-            for suffix in (".md", ".csv"):
-                (directory / f"{name}{suffix}").unlink(missing_ok=True)
-    for name in FIGURES:
-        if (path := directory / f"{name}.png") not in pictures:
-            path.unlink(missing_ok=True)
 
 
 def make_sections(results: Results) -> list[Section]:
@@ -85,11 +71,13 @@ def make_sections(results: Results) -> list[Section]:
 
 
 def draw_figures(results: Results, directory: Path) -> dict[Path, Figure]:
-    """Draw the figures for which there are results; by the files they went to."""
+    """Draw the figures for which there are results; by the files they went to. Those of before without any go."""
     written = {}
     for name, figure in FIGURES.items():
+        path = directory / f"{name}.png"
         if figure.needs(results):
-            path = directory / f"{name}.png"
             save(figure.draw(results), path)
             written[path] = figure
+        else:
+            path.unlink(missing_ok=True)
     return written

@@ -9,6 +9,8 @@ import pandas as pd
 
 from multiview.support.files import replacing
 
+FILES = ("table", "folds", "claims", "ablations", "confused", "calibration")
+
 
 @dataclass(frozen=True)
 class Section:
@@ -25,7 +27,7 @@ class Section:
     lead : tuple of str
         Lines above the table, on the page only.
     file : str
-        The section goes to FILE.md and `data` to FILE.csv; to no file where it is empty.
+        One of `FILES`: the section goes to FILE.md and `data` to FILE.csv; to no file where it is empty.
     data : DataFrame, optional
         The numbers.
     digits : int
@@ -39,6 +41,10 @@ class Section:
     file: str = ""
     data: pd.DataFrame | None = None
     digits: int = 4
+
+    def __post_init__(self) -> None:
+        if self.file and self.file not in FILES:
+            raise ValueError(f"expected a file of {', '.join(FILES)}, found {self.file!r}")
 
     def markdown(self) -> str:
         """The table and the notes."""
@@ -56,9 +62,13 @@ def _cell(value: object) -> str:
 
 
 def write(sections: list[Section], directory: Path) -> None:
-    """Write the files of the sections, each atomically; those of one name go to one file."""
-    for file in dict.fromkeys(section.file for section in sections if section.file):
+    """Write the files of the sections, each atomically; those of one name go to one file, those of none are deleted."""
+    for file in FILES:
         parts = [section for section in sections if section.file == file]
+        if not parts:
+            for suffix in (".md", ".csv"):
+                (directory / f"{file}{suffix}").unlink(missing_ok=True)
+            continue
         with replacing(directory / f"{file}.md") as temporary:
             temporary.write_text("\n".join(part.markdown() for part in parts), encoding="utf-8")
         for part in parts:
