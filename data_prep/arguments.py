@@ -13,6 +13,7 @@ from data_prep.naming import NAME, name_of
 from multiview.options import add_plugin_option, at_least
 from multiview.support import plugins
 from multiview.support.errors import InputError
+from multiview.support.parser import Parser
 from multiview.views import SAMPLE_RATES, in_order, paper_views
 
 PROGRAM = "multiview-prepare"
@@ -44,7 +45,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     InputError
         If a plugin cannot be loaded, or what it declares does not fit.
     """
-    parser = argparse.ArgumentParser(PROGRAM, usage=USAGE, add_help=False, allow_abbrev=False)
+    parser = Parser(PROGRAM, usage=USAGE, add_help=False, allow_abbrev=False)
     add_plugin_option(parser)
     given, rest = parser.parse_known_args(argv)
     plugins.load(given.plugin)  # first, for what there is to choose from depends on them
@@ -60,7 +61,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def _parse_looking(argv: list[str]) -> argparse.Namespace:
     datasets = "\n".join(f"  {dataset.name:<10} {dataset.summary}" for dataset in DATASETS.values())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         PROGRAM,
         usage=USAGE,
         description="Turn the sound files of a dataset into a store of views, or look at a store.",
@@ -93,9 +94,9 @@ def _parse_looking(argv: list[str]) -> argparse.Namespace:
 # With one
 
 
-def _dataset_parser(dataset: Dataset) -> argparse.ArgumentParser:
+def _dataset_parser(dataset: Dataset) -> Parser:
     source = dataset.source
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         f"{PROGRAM} {dataset.name}",
         usage="%(prog)s --audio DIR --store FILE.h5 [options]",
         description=f"{dataset.label}: {dataset.summary}"
@@ -166,7 +167,7 @@ def _parse_dataset(dataset: Dataset, argv: list[str]) -> argparse.Namespace:
     return argparse.Namespace(**vars(args) | {"dataset": dataset, "options": options, "name": name})
 
 
-def _check_unknown(parser: argparse.ArgumentParser, dataset: Dataset, unknown: list[str]) -> None:
+def _check_unknown(parser: Parser, dataset: Dataset, unknown: list[str]) -> None:
     """Refuse what this dataset cannot be asked for, and say which one can."""
     if not unknown:
         return

@@ -126,7 +126,7 @@ def train(
     Parameters
     ----------
     fold : int or "all"
-        The fold to test on, from 1; "all" to train on every clip, for use, and test on none.
+        The fold to test on, from 1; "all" to hold none out, for use; the few clips that validate and calibrate stay.
     callbacks : sequence of keras.callbacks.Callback
         As `multiview.experiment.train.train` takes them.
     devices, workers, worker
@@ -189,12 +189,12 @@ def evaluate(run: Run | Place, *, store: Store | Place | None = None, to: Place 
     Raises
     ------
     InputError
-        If there is no such run, it was trained on every clip, or the store does not fit.
+        If there is no such run, no clip was held out of its training, or the store does not fit.
     """
     if store is None:
         if to is not None:
             raise InputError("expected `to` with `store`, found it without; drop it")
-        found = run if isinstance(run, Run) else Run(run)
+        found = run if isinstance(run, Run) else Run(located(run))
         found.read()
         import_keras()
         from multiview.experiment.evaluate import evaluate as test

@@ -6,7 +6,7 @@ Strengths are the constants below.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ GAIN_DB = 6.0
 LEVEL_RANGE_DB = 30.0  # a difference of levels counts up to here, so that beside silence a sound stays audible
 MASK_SECONDS = 0.24  # at most; 12 frames of 20 ms
 MASK_BANDS = 12 / 64  # at most, of a view's bands
-SHIFT = 0.5  # of a segment, at most
+OVER_ENDS = 0.5  # of a segment, at most
 NONE = "none"  # in place of names, where a preset has some
 
 
@@ -59,12 +59,32 @@ class Augmentation:
     """A change of training batches: its name, what it does in half a sentence, and how.
 
     `apply` takes a batch and a generator and gives a new batch of the same shapes, or with soft labels. What it draws
-    must not depend on the views of the batch, so that all systems see the same.
+    must not depend on the views of the batch, so that all systems see the same. `over_ends` is how far segments may run
+    over the ends of their clips, of a segment. `needs` has the fields that each view has to declare, and `needs_one`
+    the one that a view at least does.
     """
 
     name: str
     text: str
-    apply: Callable[[Batch, np.random.Generator], Batch]
+    apply: Callable[[Batch, np.random.Generator], Batch] | None = None
+    over_ends: float = 0.0
+    needs: tuple[str, ...] = ()
+    needs_one: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name == NONE:
+            raise InputError(f"augmentation {NONE}: field name: expected another, {NONE} is a word for none; rename it")
+
+    def lacks(self, views: Iterable[str]) -> str | None:
+        """What these views do not declare though it takes that, in words; None where it can do its work."""
+        views = list(views)
+        for field in self.needs:
+            if lacking := [name for name in views if getattr(VIEWS[name], field) is None]:
+                return f"expected views that declare {field} with the augmentation {self.name}, found {lacking[0]}"
+        if (one := self.needs_one) and all(getattr(VIEWS[name], one) is None for name in views):
+            found = ", ".join(views)
+            return f"expected a view that declares {one} with the augmentation {self.name}, found {found}"
+        return None
 
 
 AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation")
@@ -84,9 +104,26 @@ def choose(names: str | None) -> tuple[Augmentation, ...]:
     return tuple(AUGMENTATIONS.find(name) for name in chosen)
 
 
+def check(augmentations: Sequence[Augmentation], views: Sequence[str]) -> None:
+    """Refuse augmentations that cannot do their work on these views.
+
+    Raises
+    ------
+    InputError
+        If a view lacks a declaration that one needs.
+    """
+    lacks = {each.name: each.lacks(views) for each in augmentations}
+    if found := next(filter(None, lacks.values()), None):
+        left = ",".join(name for name, lack in lacks.items() if lack is None) or NONE
+        raise InputError(f"{found}; declare it, or say --augmentations {left}")
+
+
 def augmented(batch: Batch, augmentations: Sequence[Augmentation], key: Sequence[int]) -> Batch:
     """The batch after all augmentations; what each draws follows from `key` (seed, fold, step) and its name alone."""
+    check(augmentations, list(batch.views))
     for augmentation in augmentations:
+        if augmentation.apply is None:
+            continue
         rng = np.random.default_rng([*key, zlib.crc32(augmentation.name.encode())])
         try:
             changed = augmentation.apply(batch, rng)
@@ -114,16 +151,6 @@ def _check(given: Batch, changed: Batch) -> None:
         raise _Unfit(f"expected {len(given.labels)} labels, found {len(changed.labels)}")
 
 
-def _declared(batch: Batch, field: str, augmentation: str) -> Iterator[tuple[str, np.ndarray, Any]]:
-    """Name, values, and what its declaration has in `field`, of each view of a batch."""
-    for name, values in batch.views.items():
-        if (declared := getattr(VIEWS[name], field)) is None:
-            raise InputError(
-                f"expected views that declare {field} with the augmentation {augmentation}, found {name}; drop one"
-            )
-        yield name, values, declared
-
-
 def _column(numbers: np.ndarray, values: np.ndarray) -> np.ndarray:
     """A number a segment, float32, in the shape that goes with `values`."""
     return numbers.astype(np.float32).reshape(-1, *[1] * (values.ndim - 1))
@@ -133,24 +160,15 @@ def gain(batch: Batch, rng: np.random.Generator) -> Batch:
     """Each segment up to 6 dB louder or softer, by the same in all views."""
     decibels = rng.uniform(-GAIN_DB, GAIN_DB, len(batch.labels)).astype(np.float32)
     views = {}
-    for name, values, amplify in _declared(batch, "amplify", "gain"):
+    for name, values in batch.views.items():
+        amplify: Any = VIEWS[name].amplify
         views[name] = amplify(values, _column(decibels, values)).astype(np.float32)
     return replace(batch, views=views)
 
 
 def levels(batch: Batch) -> np.ndarray:
-    """Level of each segment in dB, up to a constant; of the waveform where the batch has it.
-
-    Raises
-    ------
-    InputError
-        If no view declares a level.
-    """
+    """Level of each segment in dB, up to a constant; of the waveform where the batch has it, of a view that has one."""
     known = {name: level for name in batch.views if (level := VIEWS[name].level)}
-    if not known:
-        raise InputError(
-            f"expected a view that declares level with the augmentation mix, found {', '.join(batch.views)}; drop it"
-        )
     name = min(known, key=lambda name: VIEWS[name].bands is not None)
     return known[name](batch.views[name])
 
@@ -183,8 +201,9 @@ def mixed(batch: Batch, partner: np.ndarray, ratio: np.ndarray) -> Batch:
     share = 1 / (1 + 10 ** (louder / 20) * (1 - ratio) / ratio)
     norm = np.hypot(share, 1 - share)
     views = {}
-    for name, values, add in _declared(batch, "mix", "mix"):
+    for name, values in batch.views.items():
         own, other = (_column(factor / norm, values) for factor in (share, 1 - share))
+        add: Any = VIEWS[name].mix
         views[name] = add(values, values[partner], own, other).astype(np.float32, copy=False)
     ratio = _column(ratio, labels)
     return replace(batch, views=views, labels=ratio * labels + (1 - ratio) * labels[partner])
@@ -223,27 +242,12 @@ def masks(batch: Batch, rng: np.random.Generator) -> Batch:
     return replace(batch, views=views)
 
 
-def shift(batch: Batch, rng: np.random.Generator) -> Batch:
-    """Each segment up to half of it earlier or later, by the same time in all views, and silence in the gap."""
-    seconds = geometry(batch.sample_rate).segment_samples / batch.sample_rate
-    later = rng.uniform(-SHIFT, SHIFT, len(batch.labels)) * seconds
-    views = {}
-    for name, values, silence in _declared(batch, "silence", "shift"):
-        hop, length = VIEWS[name].grid(batch.sample_rate).hop, values.shape[1]
-        found = np.full_like(values, silence)
-        for row, steps in enumerate(np.rint(later * batch.sample_rate / hop).clip(-length, length).astype(int)):
-            if steps < 0:
-                found[row, :steps] = values[row, -steps:]
-            else:
-                found[row, steps:] = values[row, : length - steps]
-        views[name] = found
-    return replace(batch, views=views)
-
-
 for _augmentation in (
-    Augmentation("mix", "each segment mixed with another, and their labels", mix),
-    Augmentation("gain", f"each segment up to {GAIN_DB:g} dB louder or softer", gain),
+    Augmentation("mix", "each segment mixed with another, and their labels", mix, needs=("mix",), needs_one="level"),
+    Augmentation("gain", f"each segment up to {GAIN_DB:g} dB louder or softer", gain, needs=("amplify",)),
     Augmentation("masks", f"up to {MASK_SECONDS:g} s and up to 12 of 64 bands hidden", masks),
-    Augmentation("shift", "each segment up to half of it earlier or later, with silence in the gap", shift),
+    Augmentation(
+        "crops", "segments over up to half a one of their clips' ends, and silence there", None, OVER_ENDS, ("silence",)
+    ),
 ):
     AUGMENTATIONS.register(_augmentation)

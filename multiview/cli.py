@@ -16,10 +16,11 @@ from multiview.blending import BLENDINGS
 from multiview.export.formats import FORMATS, PRECISIONS, SECONDS
 from multiview.settings import PRESETS, make_settings
 from multiview.splits import EVERY_CLIP
-from multiview.starters import STARTERS
+from multiview.starters import STARTERS, located
 from multiview.support import plugins
 from multiview.support.errors import InputError, UsageError, exit_status
 from multiview.support.lean import import_keras
+from multiview.support.parser import Parser
 from multiview.systems import system_names
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 HOP_SECONDS = 0.5  # of a timeline
-Parser = argparse.ArgumentParser
 
 
 def _train_options(command: Parser) -> None:
@@ -42,7 +42,7 @@ def _train_options(command: Parser) -> None:
         required=True,
         type=options.fold,
         metavar="N|all",
-        help="the fold to test on; all: train on every clip, for use, and test on none",
+        help="the fold to test on; all: hold none out, for use; the few clips that validate and calibrate stay",
     )
     command.add_argument("--preset", required=True, choices=PRESETS)
     command.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run directory")
@@ -95,7 +95,7 @@ def _train(args: argparse.Namespace) -> None:
     for each in drawn:
         each.finish()
     if settings.fold == EVERY_CLIP:
-        print(f"{args.run}: trained on all clips, none is left to test on; the runs of folds say how well it may do")
+        print(f"{args.run}: trained for use, no clip is left to test on; the runs of folds say how well it may do")
         return
     _print_metrics(run)
 
@@ -189,7 +189,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.store:
         _evaluate_elsewhere(args)
         return
-    runs = [Run(path) for path in args.runs]
+    runs = [Run(located(path)) for path in args.runs]
     for run in runs:
         run.read()
     import_keras()

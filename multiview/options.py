@@ -13,7 +13,7 @@ from multiview.backbones import BACKBONES, DEFAULT
 from multiview.blending import BLENDINGS
 from multiview.settings import KEEP, PRECISIONS, SCHEDULES
 from multiview.splits import EVERY_CLIP
-from multiview.starters import STARTERS
+from multiview.starters import STARTERS, is_starter
 from multiview.support.errors import InputError
 from multiview.support.words import shown
 from multiview.systems import JOINT_SYSTEMS
@@ -173,7 +173,7 @@ def words(given: Mapping[str, Any]) -> list[str]:
 
 def there(text: str) -> str:
     """Type of an option that takes a path or a name: absolute where it is a path, as jobs may start anywhere."""
-    return str(Path(text).absolute()) if Path(text).exists() else text
+    return str(Path(text).absolute()) if Path(text).exists() and not is_starter(text) else text
 
 
 def whole(text: str) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from multiview.starters import located
+from multiview.starters import is_starter, located
 from multiview.support.errors import InputError
 from multiview.support.records import fields, word
 
@@ -53,7 +53,11 @@ class Origin:
 
     def relative_to(self, folder: Path) -> Origin:
         """The same with its path from `folder` on, if that is a path."""
-        return replace(self, path=os.path.relpath(self.path, folder)) if Path(self.path).exists() else self
+        return (
+            replace(self, path=os.path.relpath(self.path, folder))
+            if Path(self.path).exists() and not is_starter(self.path)
+            else self
+        )
 
     def __str__(self) -> str:
         return f"{self.path} {self.sha256[:12]}".strip()

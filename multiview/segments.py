@@ -52,7 +52,8 @@ class Segments:
 def cut(features: Features, segments: Segments, views: Sequence[str]) -> dict[str, np.ndarray]:
     """Segments of several views that begin at the same sample.
 
-    Mel and gammatone begin at frame floor(start / hop), CQT at frame floor(start / CQT hop).
+    Mel and gammatone begin at frame floor(start / hop), CQT at frame floor(start / CQT hop). What is before the first
+    step of a clip or after its last one is silence.
 
     Returns
     -------
@@ -63,13 +64,20 @@ def cut(features: Features, segments: Segments, views: Sequence[str]) -> dict[st
     for name in views:
         view, values = VIEWS[name], features.values[name]
         grid = view.grid(features.sample_rate)
-        begins = features.offsets[name][segments.clips] + segments.starts // grid.hop
+        offsets = features.offsets[name]
+        begins = offsets[segments.clips] + segments.starts // grid.hop
+        firsts = np.maximum(begins, offsets[segments.clips])
+        ends = np.minimum(begins + grid.segment, offsets[segments.clips + 1])
         if isinstance(values, np.memmap):
-            _expect(values, begins, grid.segment)
-        parts = np.empty((len(segments), grid.segment, *values.shape[1:]), np.float32)
-        for row, begin in enumerate(begins):
-            parts[row] = values[begin : begin + grid.segment]
+            _expect(values, firsts, grid.segment)
+        parts = np.zeros((len(segments), grid.segment, *values.shape[1:]), np.float32)
+        for row in range(len(segments)):
+            begin, first, end = begins[row], firsts[row], ends[row]
+            parts[row, first - begin : end - begin] = values[first:end]
         batch[name] = view.for_network(parts)[..., np.newaxis]
+        for over in np.flatnonzero(ends - firsts < grid.segment):
+            batch[name][over, : firsts[over] - begins[over]] = view.silence
+            batch[name][over, ends[over] - begins[over] :] = view.silence
     return batch
 
 
@@ -107,9 +115,9 @@ def without_silence(features: Features, segments: Segments, views: Sequence[str]
     return segments[found | ~np.isin(segments.clips, segments.clips[found])]
 
 
-def random_starts(lasts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One start a clip, uniform from 0 to its last possible one; int64 [clips]."""
-    return rng.integers(0, lasts, endpoint=True)
+def random_starts(lasts: np.ndarray, rng: np.random.Generator, over_ends: int = 0) -> np.ndarray:
+    """One start a clip, uniform from 0 to its last possible one, and `over_ends` samples further; int64 [clips]."""
+    return rng.integers(-over_ends, lasts + over_ends, endpoint=True)
 
 
 def sounding(features: Features, segments: Segments, views: Sequence[str]) -> np.ndarray:

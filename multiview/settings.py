@@ -328,7 +328,7 @@ def make_settings(store: Store, system: str, fold: int, preset: str, **changes) 
 def _checked(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     """Refuse what no store could be trained with; what does nothing is as if it had not been said."""
     # Words for nothing, where a preset has something: equal runs have equal records.
-    augmentations = None if settings.augmentations == augment.NONE else settings.augmentations
+    augmentations = None if settings.augmentations in ("", augment.NONE) else settings.augmentations
     settings = replace(settings, averaging=settings.averaging or None, augmentations=augmentations)
     if settings.views is not None:
         views = chosen_views(settings.system, settings.views.split(","))
@@ -365,6 +365,7 @@ def _checked(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     every = next(n for n in range(settings.evaluation_epochs, 0, -1) if settings.epochs % n == 0)
     settings = replace(settings, evaluation_epochs=every)
     settings.names()  # refuses unknown ones
+    augment.check(augment.choose(settings.augmentations), settings.resolve().views)
     if settings.pretrained:
         backbones.able(settings.backbone, settings.resolve().views)
     if settings.gradient_checkpointing:

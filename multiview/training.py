@@ -81,6 +81,7 @@ class TrainingSegments(keras.utils.PyDataset):
         super().__init__()
         self.store, self.clips, self.settings = store, clips, settings
         self.views, self.augmentations = settings.resolve().views, choose(settings.augmentations)
+        self.over_ends = round(store.size.segment_samples * max((a.over_ends for a in self.augmentations), default=0))
         lengths = np.maximum(store.samples[clips], store.size.segment_samples)
         self.lasts = np.array([store.size.last_start(int(length)) for length in lengths], dtype=np.int64)
         self.steps_per_epoch = math.ceil(len(clips) / settings.batch_size)
@@ -94,7 +95,7 @@ class TrainingSegments(keras.utils.PyDataset):
 
     def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([self.settings.seed, self.settings.fold, epoch])
-        return rng.permutation(len(self.clips)), random_starts(self.lasts, rng)
+        return rng.permutation(len(self.clips)), random_starts(self.lasts, rng, self.over_ends)
 
     def __len__(self) -> int:
         return self.interval

@@ -194,6 +194,8 @@ def test_mistakes_are_one_line(tiny_trained: Run, tmp_path: Path, capsys, monkey
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert run("app", tiny_trained.path, "--port", taken.getsockname()[1]) == 1
     assert "name another --port" in capsys.readouterr().err
+    assert run("app", tiny_trained.path, "--port", 99999) == 2
+    assert "port 99999" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert run("app", tiny_trained.path) == 1
     assert "say pip install '.[app]'" in capsys.readouterr().err

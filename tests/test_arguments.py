@@ -67,7 +67,8 @@ def test_a_dataset_s_help_has_its_own_options_and_no_others(capsys: pytest.Captu
 def test_misuse_is_told_with_status_2(arguments: str, message: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit, match="2"):
         run(*arguments.split())
-    assert message in capsys.readouterr().err.splitlines()[-1]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("multiview-prepare") and message in line and line.endswith(" --help)")
 
 
 def test_list_has_every_dataset(capsys: pytest.CaptureFixture) -> None:

@@ -22,7 +22,7 @@ from multiview.views.extraction import Excerpt
 from tests.benchmarks.step import measure_step
 from tests.helpers.paper import VIEWS
 
-NAMES = ("mix", "gain", "masks", "shift")
+NAMES = ("mix", "gain", "masks")  # of batches; crops are drawn before
 SPECTROGRAMS = VIEWS[:3]
 SEGMENT, SAMPLES = 33516, 33330  # that all views see, and that raw has
 KEY = (0, 1, 7)
@@ -177,7 +177,7 @@ def test_masks_hide_one_span_of_time_in_all_views(rng: np.random.Generator) -> N
 
 @pytest.mark.parametrize("name", NAMES)
 def test_views_shorter_than_a_mask(name: str, registries: None) -> None:
-    """Five steps of 20 ms and two bands: hidden or shifted out as a whole at times, never out of bounds."""
+    """Five steps of 20 ms and two bands: hidden as a whole at times, never out of bounds."""
     REGISTRY.register(
         dataclasses.replace(MEL, name="short", bands=2, grid=lambda rate: Grid(rate // 50, rate // 25, 5), paper=False)
     )
@@ -192,33 +192,55 @@ def test_a_clip_shorter_than_a_mask(rng: np.random.Generator) -> None:
     """A tenth of a second, filled up with silence to a segment."""
     plain = batch_of(noise(rng, *[0.1] * 4)[:, :2205])
     for step in range(20):
-        found = augmented(plain, choose("mix,gain,masks,shift"), (0, 1, step))
+        found = augmented(plain, choose("mix,gain,masks"), (0, 1, step))
         assert all(np.isfinite(values).all() for values in found.views.values())
 
 
-def test_shifts_are_those_of_the_waveform(rng: np.random.Generator) -> None:
-    """Shifted views are those of the shifted waveform, to half a step; clicks show where they are."""
-    waveforms = np.zeros((8, SAMPLES), np.float32)
-    waveforms[:, SAMPLES // 2] = 0.9
-    plain = batch_of(waveforms)
-    found = augmented(plain, choose("shift"), KEY)
-    before, after = (each.views["raw"][:, :, 0].argmax(axis=1) / 22050 for each in (plain, found))
-    assert np.abs(after - before).max() <= 0.76 and np.ptp(after) > 0.5
-    for view, step in (("mel", 0.02), ("gammatone", 0.02), ("cqt", 512 / 22050)):
-        steps = [each.views[view][..., 0].max(axis=2).argmax(axis=1) for each in (plain, found)]
-        np.testing.assert_allclose((steps[1] - steps[0]) * step, after - before, atol=step / 2 + 1e-6)
-    # What comes in is silence.
-    ones = dataclasses.replace(plain, views={view: np.ones_like(values) for view, values in plain.views.items()})
-    for view, values in augmented(ones, choose("shift"), KEY).views.items():
-        assert set(np.unique(values)) == {1, 0 if view == "raw" else -100}
+def test_segments_over_the_ends_are_those_of_the_padded_waveform(rng: np.random.Generator) -> None:
+    """Away from the ends, where the steps of both are whole; and beyond them silence."""
+    hop = 882 * 512 // 2  # a whole number of steps of all views at 22.05 kHz: 441 and 512 samples
+    waveform = noise(rng, 0.1)[0]
+    waveform = np.pad(waveform, (0, 3 * SEGMENT - len(waveform)), "wrap")[: 2 * SEGMENT]
+    padded = np.pad(waveform, (hop, hop))
+    one, other = (Excerpt(22050, extract(each, 22050), 0, 0, 1, True) for each in (waveform, padded))
+    starts = np.array([-SEGMENT // 2, -441 * 7, 0, SEGMENT, SEGMENT + SEGMENT // 2])
+    clips = np.zeros(len(starts), np.int64)
+    found, expected = (
+        cut(each, Segments(clips, begin), VIEWS) for each, begin in ((one, starts), (other, starts + hop))
+    )
+    for view in VIEWS:
+        grid = REGISTRY[view].grid(22050)
+        for row, start in enumerate(starts):
+            steps = start // grid.hop + np.arange(grid.segment)
+            outside = (steps < 0) | (steps >= grid.frames(len(waveform)))
+            assert (found[view][row, outside] == (0 if view == "raw" else -100)).all()
+            assert outside.any() or row in (2, 3)
+            inside = (steps > 40) & (steps < grid.frames(len(waveform)) - 40) if view != "raw" else ~outside
+            np.testing.assert_allclose(found[view][row, inside], expected[view][row, inside], atol=0.02)
 
 
-@pytest.mark.parametrize(("name", "field"), [("gain", "amplify"), ("mix", "mix"), ("shift", "silence")])
+def test_crops_run_over_the_ends_by_half_a_segment(tiny_store, tiny_settings) -> None:
+    """Starts are uniform from half a segment before the first possible one to as much after the last."""
+    data = TrainingSegments(tiny_store, np.arange(60), tiny_settings("mel", augmentations="crops"))
+    starts = np.stack([data._draw_epoch(epoch)[1] for epoch in range(400)])
+    half = SEGMENT // 2
+    assert starts.min() >= -half and (starts <= data.lasts + half).all()
+    np.testing.assert_allclose(
+        starts.mean(axis=0), data.lasts / 2, atol=5 * (data.lasts + 2 * half).max() / 12**0.5 / 20
+    )
+    assert (starts.min(axis=0) < -0.9 * half).all() and (starts.max(axis=0) > data.lasts + 0.9 * half).all()
+    silent = [(data[step][0]["mel"] == -100).all(axis=(2, 3)) for step in range(6)]
+    assert any(rows[:, 0].any() for rows in silent) and any(rows[:, -1].any() for rows in silent)
+
+
+@pytest.mark.parametrize(("name", "field"), [("gain", "amplify"), ("mix", "mix"), ("crops", "silence")])
 def test_views_that_do_not_declare_what_it_takes_are_refused(name: str, field: str, registries: None) -> None:
     REGISTRY.register(dataclasses.replace(MEL, name="own", paper=False, **{field: None}))
     given = Batch({"own": np.zeros((2, 75, 64, 1), np.float32)}, np.arange(2), 22050, 2)
     with pytest.raises(
-        InputError, match=f"expected views that declare {field} with the augmentation {name}, found own; drop one"
+        InputError,
+        match=f"expected views that declare {field} with the augmentation {name}, found own; "
+        "declare it, or say --augmentations none",
     ):
         augmented(given, choose(name), KEY)
 
@@ -229,7 +251,7 @@ def test_levels_are_needed_of_one_view(registries: None, rng: np.random.Generato
     given = batch_of(noise(rng, 0.1, 0.1))
     views = {"own_mel": given.views["mel"], "own_raw": given.views["raw"]}
     augmented(dataclasses.replace(given, views=given.views | views), choose("mix"), KEY)
-    with pytest.raises(InputError, match="expected a view that declares level .* found own_mel, own_raw; drop it"):
+    with pytest.raises(InputError, match="expected a view that declares level .* found own_mel, own_raw; declare it"):
         augmented(dataclasses.replace(given, views=views), choose("mix"), KEY)
 
 
@@ -244,7 +266,7 @@ def test_mixing_needs_classes(tiny_store, tiny_settings, monkeypatch: pytest.Mon
 
 
 def test_training_with_all_of_them(tiny_store, tiny_settings, tmp_path: Path) -> None:
-    settings = tiny_settings("mel", epochs=2, augmentations=",".join(NAMES))
+    settings = tiny_settings("mel", epochs=2, augmentations=",".join(AUGMENTATIONS))
     run = train(tiny_store, settings, tmp_path / "run")
     assert run.read()["status"] == "trained"
 

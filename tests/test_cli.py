@@ -48,12 +48,12 @@ def test_train_on_every_clip(tiny_store: Store, tmp_path: Path, capsys: pytest.C
     path = tmp_path / "mel" / "all"
     arguments = ("--system", "mel", "--preset", "demo", "--epochs", 1, "--run", path)
     assert run("train", tiny_store.path, "--fold", "all", *arguments) == 0
-    assert "trained on all clips, none is left to test on" in capsys.readouterr().out
+    assert "trained for use, no clip is left to test on" in capsys.readouterr().out
     clips = Run(path).read()["clips"]
     assert clips["train"] + clips["validation"] == 60 and clips["test"] == 0
     assert not Run(path).metrics.exists() and Run(path).calibration()
     assert run("evaluate", path) == 1
-    assert "was trained on all clips, none is left to test on; test a run of a fold" in capsys.readouterr().err
+    assert "was trained for use, no clip is left to test on; test a run of a fold" in capsys.readouterr().err
     assert run("report", tmp_path) == 1
     with pytest.raises(SystemExit, match="2"):
         run("train", tiny_store.path, "--fold", 0, *arguments)

@@ -187,13 +187,17 @@ def test_files_are_those_that_were_exported(exported: Path, tmp_path: Path, name
 
 def test_bfloat16_run_exports_float32(single: Run, tmp_path: Path) -> None:
     """Trained in mixed precision, computed in float32, within the tolerance for that."""
-    path = export(single.path, tmp_path / "export")
+    run = Run(shutil.copytree(single.path, tmp_path / "run"))
+    run.attribution.write_text("dog bark by nfrae")
+    path = export(run.path, tmp_path / "export")
     kinds = {attribute.type for node in graph(path) for attribute in node.attr.values()}
     assert tf.bfloat16.as_datatype_enum not in kinds
     record = json.loads((path / "export.json").read_text())
     assert record["system"] == "raw" and record["weights"] == {"raw": 1.0}
     assert 0 < record["largest_difference"] < 0.05
-    assert "Not tested" in (path / "MODEL_CARD.md").read_text()
+    card = (path / "MODEL_CARD.md").read_text()
+    assert "Not tested" in card and "`ATTRIBUTION.txt`, which goes with this model" in card
+    assert (path / "ATTRIBUTION.txt").read_text() == "dog bark by nfrae"
 
 
 def test_copy_for_any_device(single: Run) -> None:
@@ -286,7 +290,7 @@ def test_model_cards(tiny_trained: Run, tmp_path: Path) -> None:
     assert "| 1 (this model) | 10 | 60.00 | 31.27 to 83.18 |\n| 2 | 20 | 70.00 | 48.10 to 85.45 |" in text
     assert "chance gives 33.33 %, the most frequent class for all 33.33 %: this model is **not shown to be" in text
     clips = tiny_trained.read()["clips"]
-    assert f"\n{clips['train']} training clips, 5 epochs; {clips['validation']} clips for validation.\n" in text
+    assert f"\n{clips['train']} training clips, 5 epochs; {clips['validation']} others validated.\n" in text
     mean = "means over its segments of 1.52 s, one for each second it lasts"
     assert f"{mean}, without those of silence, of all branches by Eq. (6)." in text
     assert "speech or noise, too; of silence it says nothing." in text
@@ -340,7 +344,7 @@ def test_model_card_of_every_clip(tiny_trained: Run, tmp_path: Path) -> None:
         return model_card(run, 1, answers)
 
     text = says(preset="modern")
-    assert "Trained on all clips of esc10, with seed 0: none was left to test it on." in text
+    assert "Trained for use, with seed 0: no clip of esc10 was left to test it on." in text
     assert "The same network, trained without the clips of a fold, on these:\n\n| test fold" in text
     assert "| 1 | 10 | 60.00 | 31.27 to 83.18 |\n| 2 | 20 | 70.00 |" in text and "(this model)" not in text
     text = says(preset="demo")

@@ -8,10 +8,11 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from multiview.augment import Augmentation
 from multiview.settings import PRESETS, from_record, make_settings, of_one_branch
 from multiview.splits import make_split
 from multiview.store import Store
-from multiview.support.errors import InputError
+from multiview.support.errors import InputError, UsageError
 from multiview.views import MEL, VIEWS
 
 
@@ -48,8 +49,25 @@ def test_silence_is_skipped_by_modern_alone(
         make_settings(tiny_store, "own", 1, "demo", skip_silence=True)
 
 
+def test_augmentations_that_a_view_cannot_take_are_refused_before_training(
+    tiny_store: Store, registries: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a grid says so before its first run; the line has those that it can take."""
+    VIEWS.register(replace(MEL, name="own", paper=False, mix=None))
+    monkeypatch.setattr(tiny_store, "views", ["own"])
+    message = "expected views that declare mix with the augmentation mix, found own; declare it, or say --augmentations"
+    with pytest.raises(UsageError, match=f"{message} gain,masks$"):
+        make_settings(tiny_store, "own", 1, "modern")
+    assert make_settings(tiny_store, "own", 1, "modern", augmentations="gain,masks").augmentations == "gain,masks"
+    with pytest.raises(InputError, match="augmentation none: field name: expected another, none is a word for none"):
+        Augmentation("none", "nothing")
+
+
 def test_words_for_nothing_are_nothing(tiny_store: Store) -> None:
     plain = make_settings(tiny_store, "mel", 1, "demo")
+    assert make_settings(tiny_store, "mel", 1, "modern", augmentations="") == make_settings(
+        tiny_store, "mel", 1, "modern", augmentations="none"
+    )
     assert make_settings(tiny_store, "mel", 1, "demo", averaging=0.0, augmentations="none") == plain
     assert make_settings(tiny_store, "mel", 1, "demo", view_dropout=0.5) == plain  # there is no other view
     assert make_settings(tiny_store, "concat", 1, "demo", view_dropout=0.5).view_dropout == 0.5
@@ -87,7 +105,7 @@ def test_evaluations_divide_the_epochs(tiny_store: Store, epochs: int, every: in
             "expected a backbone of crnn, separable, strided, mobilenet, efficientnet, resnet; found 'huge'",
         ),
         ({"backbone": "video=crnn"}, "expected --backbone with a view there is"),
-        ({"augmentations": "gain,noise"}, "expected an augmentation of mix, gain, masks, shift; found 'noise'"),
+        ({"augmentations": "gain,noise"}, "expected an augmentation of mix, gain, masks, crops; found 'noise'"),
         ({"views": "mel,video"}, "expected a view of"),
         (
             {"gradient_checkpointing": True, "backbone": "mel=mobilenet"},

@@ -11,22 +11,34 @@ import pytest
 import multiview
 from multiview import starters
 from multiview.experiment.run import Run
+from multiview.options import there
+from multiview.origin import Origin
 from multiview.starters import located
 from multiview.support.errors import InputError
 from tests.helpers.commands import run
 
-MOST_BYTES = 12 * 2**20
+MOST_BYTES = 12 * 10**6
 
 
-def test_what_lies_at_a_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_or_an_export_at_a_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not any folder of that name, as that of a dataset's results or sounds is."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "esc10").mkdir()
-    assert located("esc10") == Path("esc10") and located(tmp_path / "none") == tmp_path / "none"
+    packaged = located("esc10")
+    assert packaged == Path(starters.__file__).parent / "esc10" and located(tmp_path / "none") == tmp_path / "none"
+    (tmp_path / "esc10" / "modern" / "mel").mkdir(parents=True)
+    assert located("esc10") == packaged and there("esc10") == "esc10"
+    assert Origin.of_model("esc10").relative_to(tmp_path / "run").path == "esc10"
+    for file in ("run.json", "1/export.json", "report.html"):
+        path = tmp_path / "esc10" / file
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        assert located("esc10") == Path("esc10") and there("esc10") == str(tmp_path / "esc10"), file
+        path.unlink()
 
 
 @pytest.mark.parametrize("name", starters.STARTERS)
 def test_a_starter_is_small_and_says_where_it_comes_from(name: str) -> None:
-    """At most 12 MiB with the credits that its clips' licence asks for; nothing of the machine that trained it."""
+    """At most 12 MB with the credits that its clips' licence asks for; nothing of the machine that trained it."""
     files = {path.name: path for path in located(name).iterdir()}
     assert sum(path.stat().st_size for path in files.values()) <= MOST_BYTES
     assert "MODEL_CARD.md" in files and "path" not in Run(located(name)).read()["store"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import keras
@@ -159,9 +160,13 @@ def test_of_a_changed_source_it_is_another_run(tiny_store: Store, tiny_trained: 
 
 
 def test_card_names_what_is_inherited(tiny_store: Store, tiny_trained: Run, tmp_path: Path) -> None:
-    run = train(tiny_store, settings_of(tiny_store, init=str(tiny_trained.path), epochs=1), tmp_path / "run")
+    """And the credits that a licence asks for go along."""
+    source = Run(shutil.copytree(tiny_trained.path, tmp_path / "source"))
+    source.attribution.write_text("dog bark by nfrae")
+    run = train(tiny_store, settings_of(tiny_store, init=str(source.path), epochs=1), tmp_path / "run")
     card = model_card(run, 1, {"classes": ["a"], "sample_rate": 22050, "weights": {"mel": 1.0}})
-    assert "Started from a network trained on demo" in card
+    assert "Started from a network trained on demo" in card and "asks for: `ATTRIBUTION.txt`" in card
+    assert run.attribution.read_text() == "dog bark by nfrae"
 
 
 def test_starter_model_knows_which_clips_it_has_heard(

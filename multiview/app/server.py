@@ -23,7 +23,7 @@ from multiview.app.answer import MAX_SECONDS, answer
 from multiview.app.pages import ADDRESS, report, report_page, training
 from multiview.predict import Predictor, load
 from multiview.starters import located
-from multiview.support.errors import InputError
+from multiview.support.errors import InputError, UsageError
 
 MAX_MIB = 50  # of an upload
 WAITING = 8  # sounds at most, and as many in Gradio's queue; more are refused
@@ -98,7 +98,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        raise InputError(f"expected to listen on {host} port {port}, found {error}; name another --port") from error
+        kind = UsageError if isinstance(error, OverflowError) else InputError  # no such port
+        raise kind(f"expected to listen on {host} port {port}, found {error}; name another --port") from error
     with listener:
         yield listener
 

@@ -36,10 +36,10 @@ def evaluate(run: Run) -> dict:
     Raises
     ------
     InputError
-        If it was trained on every clip, or is in use.
+        If no clip was held out of its training, or it is in use.
     """
     if run.settings()["fold"] == EVERY_CLIP:
-        raise InputError(f"{run.path} was trained on all clips, none is left to test on; test a run of a fold")
+        raise InputError(f"{run.path} was trained for use, no clip is left to test on; test a run of a fold")
     with run.locked():
         return _evaluate(run)
 

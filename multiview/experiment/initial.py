@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from multiview.splits import Split
 from multiview.starters import located
 from multiview.store import Store
 from multiview.support.errors import InputError
+from multiview.support.files import replacing
 from multiview.transfer import statistics_of, take_over
 
 
@@ -66,6 +68,12 @@ class Initial:
     def statistics(self) -> dict:
         """Those of the views that are taken, with which their networks were trained."""
         return statistics_of(self.network, self.views)
+
+    def credit(self, run: Run) -> None:
+        """Leave the credits for what it was trained on, where it has some, with the run that starts from it."""
+        if self.run.attribution.is_file():
+            with replacing(run.attribution) as temporary:
+                shutil.copyfile(self.run.attribution, temporary)
 
     def record(self) -> dict:
         """What `run.json` keeps of its own, which this run's network inherits."""

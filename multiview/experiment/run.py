@@ -66,6 +66,7 @@ class Run:
         self.predictions = self.path / "predictions.h5"
         self.metrics = self.path / "metrics.json"
         self.failure = self.path / "failed.json"
+        self.attribution = self.path / "ATTRIBUTION.txt"  # credits that a licence of what it was trained on asks for
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

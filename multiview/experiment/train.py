@@ -38,7 +38,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     placement: Placement = ALONE,
 ) -> Run:
-    """Train one system on one fold, or on every clip, in the run directory `path`, or continue what is there.
+    """Train one system on one fold, or with none held out, in the run directory `path`, or continue what is there.
 
     Leaves `run.json`, `history.csv` and `model.keras`. A finished run is left as it is. Of several workers the first
     leaves them; the others do the same steps, and return when these are done.
@@ -122,6 +122,8 @@ def _fit(
     if initial:
         heard = {VALIDATION_HEARD: initial.validation_heard, HEARD_KNOWN: initial.heard_known}
         run.update(**{STARTED_FROM: initial.record()}, **heard)
+        if team.first:
+            initial.credit(run)
     compile_network(model, settings, data.steps_per_epoch)
 
     recorder = (Recorder if team.first else Follower)(run, system, settings.keep, settings.window)

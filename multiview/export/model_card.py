@@ -102,6 +102,7 @@ def model_card(run: Run, version: int, export: dict) -> str:
         folds=folds,
         clips=record.get("clips"),
         sources=_sources(record),
+        credits=run.attribution.name if run.attribution.is_file() else None,
         guessing=guessing,
         beats=guessing and any(row["share"].beats(guessing) for row in folds if row["this"]),
         export=export,

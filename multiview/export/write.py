@@ -6,6 +6,7 @@ What `multiview.export.formats` has of a format is all that differs from one to 
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -118,4 +119,6 @@ def _write(path: Path, chosen: Format, subject: Subject, version: int) -> None:
     record = {**subject.record(), "format": chosen.name, "files": files, "largest_difference": difference}
     record["sha256"] = digests(path)
     write_json(path / "export.json", record)
+    if subject.run.attribution.is_file():
+        shutil.copyfile(subject.run.attribution, path / subject.run.attribution.name)
     (path / "MODEL_CARD.md").write_text(model_card(subject.run, version, record), encoding="utf-8")

@@ -9,8 +9,14 @@ from multiview.support.errors import InputError
 STARTERS = ("esc10",)
 
 
+def is_starter(path: str | Path) -> bool:
+    """Whether `path` is the name of a starter model, and no run, export or report of its own."""
+    patterns = ("run.json", "export.json", "*/export.json", "report.html")
+    return str(path) in STARTERS and not any(any(Path(path).glob(each)) for each in patterns)
+
+
 def located(path: str | Path) -> Path:
-    """`path`, or the starter model of that name where nothing is at the path.
+    """`path`, or where the starter model of that name is.
 
     Raises
     ------
@@ -18,7 +24,7 @@ def located(path: str | Path) -> Path:
         If this installation lacks the starter model.
     """
     path = Path(path)
-    if path.exists() or str(path) not in STARTERS:
+    if not is_starter(path):
         return path
     packaged = Path(__file__).with_name(str(path))
     if not (packaged / "model.keras").is_file():

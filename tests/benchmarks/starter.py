@@ -19,7 +19,7 @@ from multiview.experiment.run import Run
 from multiview.experiment.schema import HEARD
 from multiview.export.model_card import model_card, tested_folds
 
-MOST_BYTES = 12 * 2**20  # of all files
+MOST_BYTES = 12 * 10**6  # of all files
 
 
 def make(run: Run, attribution: Path, directory: Path) -> None:
@@ -29,8 +29,8 @@ def make(run: Run, attribution: Path, directory: Path) -> None:
     del record["store"]["path"]  # of the machine that trained it
     shutil.copyfile(run.model, directory / "model.keras")
     (directory / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    shutil.copyfile(attribution, directory / "ATTRIBUTION.txt")
     starter = Run(directory)
+    shutil.copyfile(attribution, starter.attribution)
     answers = {
         "classes": record["store"]["classes"],
         "sample_rate": record["store"]["sample_rate"],
@@ -39,7 +39,7 @@ def make(run: Run, attribution: Path, directory: Path) -> None:
     }
     (directory / "MODEL_CARD.md").write_text(model_card(starter, 1, answers), encoding="utf-8")
     size = sum(path.stat().st_size for path in directory.iterdir())
-    print(f"{directory}: {size / 2**20:.1f} MiB")
+    print(f"{directory}: {size / 10**6:.1f} MB")
     assert size <= MOST_BYTES, f"expected at most {MOST_BYTES} bytes, found {size}"
 
 
