@@ -15,11 +15,14 @@ import pandas as pd
 import pytest
 import soundfile
 
+from multiview.experiment import train as experiment
 from multiview.experiment.results import collect
 from multiview.networks import build_network
 from multiview.settings import PRESETS
+from multiview.splits import make_split
+from multiview.training import TrainingSegments, make_network
 from tests import benchmarks
-from tests.benchmarks import curves, ensembles, many, weights
+from tests.benchmarks import curves, ensembles, many, updates, weights
 from tests.benchmarks.backbones import multiplications
 from tests.benchmarks.prepare import stages
 from tests.benchmarks.step import Steps, StepsOf, compare, main, measure_step, profile
@@ -219,3 +222,29 @@ def test_tables_of_the_weights(tmp_path: Path) -> None:
     assert table[2] == "| 0 | `paper` | 0 / 0 / 0.00 / 0.00 | 22 / 0 / 0.00 / 0.00 | 50 / 50 / 0.00 / 0.00 |"
     weights.draw(tmp_path / "weights.png", 0, 2, shown=10)
     assert (tmp_path / "weights.png").stat().st_size > 10_000
+
+
+def test_weights_on_updates_stop_a_branch_and_speed_up_another(tiny_store, tiny_settings) -> None:
+    """All weight on mel: its parameters go five times as far as with equal weights on the losses, no others move."""
+    settings = tiny_settings("multiview", epochs=1, warm_up_epochs=0)
+    batch, labels = TrainingSegments(tiny_store, np.arange(4), settings)[0]
+
+    def step(weights: list[float]) -> tuple[float, list[tuple[str, np.ndarray]]]:
+        keras.utils.set_random_seed(0)
+        model = make_network(tiny_store, settings, make_split(tiny_store, 1, 0))
+        experiment.compile_network(model, settings, 1)
+        model.branch_weights.assign(weights)
+        before = [keras.ops.convert_to_numpy(each) for each in model.trainable_variables]
+        loss = model.train_on_batch(batch, labels)
+        after = [keras.ops.convert_to_numpy(each) for each in model.trainable_variables]
+        paths = [each.path for each in model.trainable_variables]
+        return loss, [(path, new - old) for path, new, old in zip(paths, after, before, strict=True)]
+
+    plain_loss, plain = step([0.2] * 5)
+    with updates.weights_on_updates():
+        loss, moved = step([1.0, 0, 0, 0, 0])
+    assert loss == pytest.approx(plain_loss, rel=1e-5)
+    for (path, way), (_, expected) in zip(moved, plain, strict=True):
+        factor = 5 if "mel_" in path else 0
+        np.testing.assert_allclose(way, factor * expected, rtol=1e-3, atol=2e-6, err_msg=path)
+    assert max(np.abs(way).max() for _, way in moved) > 1e-4
