@@ -21,7 +21,7 @@ GAIN_DB = 6.0
 LEVEL_RANGE_DB = 30.0  # a difference of levels counts up to here, so that beside silence a sound stays audible
 MASK_SECONDS = 0.24  # at most; 12 frames of 20 ms
 MASK_BANDS = 12 / 64  # at most, of a view's bands
-OVER_ENDS = 0.5  # of a segment, at most
+OVER_ENDS = 0.5  # of a segment, at most: beyond a clip
 NONE = "none"  # in place of names, where a preset has some
 
 
@@ -247,7 +247,7 @@ for _augmentation in (
     Augmentation("gain", f"each segment up to {GAIN_DB:g} dB louder or softer", gain, needs=("amplify",)),
     Augmentation("masks", f"up to {MASK_SECONDS:g} s and up to 12 of 64 bands hidden", masks),
     Augmentation(
-        "crops", "segments over up to half a one of their clips' ends, and silence there", None, OVER_ENDS, ("silence",)
+        "crops", "segments that run over a clip's ends by up to half, with silence there", None, OVER_ENDS, ("silence",)
     ),
 ):
     AUGMENTATIONS.register(_augmentation)

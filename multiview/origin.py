@@ -53,11 +53,8 @@ class Origin:
 
     def relative_to(self, folder: Path) -> Origin:
         """The same with its path from `folder` on, if that is a path."""
-        return (
-            replace(self, path=os.path.relpath(self.path, folder))
-            if Path(self.path).exists() and not is_starter(self.path)
-            else self
-        )
+        is_path = Path(self.path).exists() and not is_starter(self.path)
+        return replace(self, path=os.path.relpath(self.path, folder)) if is_path else self
 
     def __str__(self) -> str:
         return f"{self.path} {self.sha256[:12]}".strip()
