@@ -183,10 +183,10 @@ def test_every_command_line_is_understood(
 # A network learns for one epoch, a grid is one system on one fold, no page is served: all else is as printed.
 SHORT = """#!/bin/sh
 case $1 in
-  train) exec {program} "$@" --epochs 1 ;;
-  app) exec {program} "$@" --help ;;
-  reproduce) exec {program} "$@" --epochs 1 --systems mel --folds 1 ;;
-  *) exec {program} "$@" ;;
+  train) exec "{program}" "$@" --epochs 1 ;;
+  app) exec "{program}" "$@" --help ;;
+  reproduce) exec "{program}" "$@" --epochs 1 --systems mel --folds 1 ;;
+  *) exec "{program}" "$@" ;;
 esac
 """
 

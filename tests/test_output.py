@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -227,7 +228,10 @@ def test_odd_names_and_pipes(
 
 def test_standard_error_may_be_closed(tiny_trained: Run, clips: list[Path]) -> None:
     """As a daemon's may: the answers are there, and nothing among them."""
-    command = f"{sys.executable} -m multiview.cli predict {tiny_trained.path} {clips[0]} none.wav --csv 2>&-"
+    words = map(
+        str, (sys.executable, "-m", "multiview.cli", "predict", tiny_trained.path, clips[0], "none.wav", "--csv")
+    )
+    command = f"{shlex.join(words)} 2>&-"
     done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True)
     assert done.returncode == 1
     assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["file", str(clips[0])], done.stdout
