@@ -39,7 +39,9 @@ def evaluate(run: Run) -> dict:
         If no clip was held out of its training, or it is in use.
     """
     if run.settings()["fold"] == EVERY_CLIP:
-        raise InputError(f"{run.path} was trained for use, no clip is left to test on; test a run of a fold")
+        raise InputError(
+            f"{run.path} was trained for use, no clip is left to test on; test a run of a fold, or this one with --store"
+        )
     with run.locked():
         return _evaluate(run)
 
