@@ -40,7 +40,7 @@ def evaluate(run: Run) -> dict:
     """
     if run.settings()["fold"] == EVERY_CLIP:
         raise InputError(
-            f"{run.path} was trained for use, no clip is left to test on; test a run of a fold, or this one with --store"
+            f"{run.path} was trained for use, no clip is left to test on; test a run of a fold, or it with --store"
         )
     with run.locked():
         return _evaluate(run)
