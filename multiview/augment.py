@@ -21,7 +21,7 @@ GAIN_DB = 6.0
 LEVEL_RANGE_DB = 30.0  # a difference of levels counts up to here, so that beside silence a sound stays audible
 MASK_SECONDS = 0.24  # at most; 12 frames of 20 ms
 MASK_BANDS = 12 / 64  # at most, of a view's bands
-OVER_ENDS = 0.5  # of a segment, at most: beyond a clip
+OVER_ENDS = 0.5  # of a segment, or of a shorter clip, at most
 NONE = "none"  # in place of names, where a preset has some
 
 
@@ -60,8 +60,8 @@ class Augmentation:
 
     `apply` takes a batch and a generator and gives a new batch of the same shapes, or with soft labels. What it draws
     must not depend on the views of the batch, so that all systems see the same. `over_ends` is how far segments may run
-    over the ends of their clips, of a segment. `needs` has the fields that each view has to declare, and `needs_one`
-    the one that a view at least does.
+    over the ends of their clips, of a segment or of a shorter clip. `needs` has the fields that each view has to
+    declare, and `needs_one` the one that a view at least does.
     """
 
     name: str

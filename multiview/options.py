@@ -15,6 +15,7 @@ from multiview.settings import KEEP, PRECISIONS, SCHEDULES
 from multiview.splits import EVERY_CLIP
 from multiview.starters import STARTERS, is_starter
 from multiview.support.errors import InputError
+from multiview.support.parser import Parser
 from multiview.support.words import shown
 from multiview.systems import JOINT_SYSTEMS
 from multiview.views import VIEWS, paper_views
@@ -128,7 +129,7 @@ def add_plugin_option(command: argparse.ArgumentParser) -> None:
 
 def plugins_in(argv: list[str] | None) -> list[str]:
     """The plugins that a command line names, which have to be there before the others of its words are read."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = Parser("multiview", add_help=False, allow_abbrev=False)
     add_plugin_option(parser)
     return parser.parse_known_args(argv)[0].plugin
 

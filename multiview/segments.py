@@ -115,8 +115,8 @@ def without_silence(features: Features, segments: Segments, views: Sequence[str]
     return segments[found | ~np.isin(segments.clips, segments.clips[found])]
 
 
-def random_starts(lasts: np.ndarray, rng: np.random.Generator, over_ends: int = 0) -> np.ndarray:
-    """One start a clip, uniform from 0 to its last possible one, and `over_ends` samples further; int64 [clips]."""
+def random_starts(lasts: np.ndarray, rng: np.random.Generator, over_ends: int | np.ndarray = 0) -> np.ndarray:
+    """One start a clip, uniform from 0 to its last possible one, and `over_ends` further both ways; int64 [clips]."""
     return rng.integers(-over_ends, lasts + over_ends, endpoint=True)
 
 

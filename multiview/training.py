@@ -81,8 +81,10 @@ class TrainingSegments(keras.utils.PyDataset):
         super().__init__()
         self.store, self.clips, self.settings = store, clips, settings
         self.views, self.augmentations = settings.resolve().views, choose(settings.augmentations)
-        self.over_ends = round(store.size.segment_samples * max((a.over_ends for a in self.augmentations), default=0))
-        lengths = np.maximum(store.samples[clips], store.size.segment_samples)
+        lengths, segment = store.samples[clips], store.size.segment_samples
+        share = max((each.over_ends for each in self.augmentations), default=0)
+        self.over_ends = (share * np.minimum(lengths, segment)).astype(np.int64)
+        lengths = np.maximum(lengths, segment)
         self.lasts = np.array([store.size.last_start(int(length)) for length in lengths], dtype=np.int64)
         self.steps_per_epoch = math.ceil(len(clips) / settings.batch_size)
         self.interval = settings.evaluation_interval or settings.evaluation_epochs * self.steps_per_epoch

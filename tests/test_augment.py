@@ -16,7 +16,7 @@ from multiview.experiment.train import train
 from multiview.segments import Segments, cut
 from multiview.support.errors import InputError
 from multiview.training import TrainingSegments
-from multiview.views import MEL, RAW, Grid, extract
+from multiview.views import MEL, RAW, Grid, extract, geometry
 from multiview.views import VIEWS as REGISTRY
 from multiview.views.extraction import Excerpt
 from tests.benchmarks.step import measure_step
@@ -196,20 +196,21 @@ def test_a_clip_shorter_than_a_mask(rng: np.random.Generator) -> None:
         assert all(np.isfinite(values).all() for values in found.views.values())
 
 
-def test_segments_over_the_ends_are_those_of_the_padded_waveform(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("rate", [22050, 44100])
+def test_segments_over_the_ends_are_those_of_the_padded_waveform(rate: int, rng: np.random.Generator) -> None:
     """Away from the ends, where the steps of both are whole; and beyond them silence."""
-    hop = 882 * 512 // 2  # a whole number of steps of all views at 22.05 kHz: 441 and 512 samples
-    waveform = noise(rng, 0.1)[0]
-    waveform = np.pad(waveform, (0, 3 * SEGMENT - len(waveform)), "wrap")[: 2 * SEGMENT]
-    padded = np.pad(waveform, (hop, hop))
-    one, other = (Excerpt(22050, extract(each, 22050), 0, 0, 1, True) for each in (waveform, padded))
-    starts = np.array([-SEGMENT // 2, -441 * 7, 0, SEGMENT, SEGMENT + SEGMENT // 2])
+    length = geometry(rate).segment_samples
+    waveform = (np.rint(3000 * rng.standard_normal(2 * length)) / 32768).astype(np.float32)
+    before = np.lcm(*(REGISTRY[view].grid(rate).hop for view in ("mel", "cqt")))  # a whole number of steps of all
+    padded = np.pad(waveform, (before, before))
+    one, other = (Excerpt(rate, extract(each, rate), 0, 0, 1, True) for each in (waveform, padded))
+    starts = np.array([-length // 2, -7 * REGISTRY["mel"].grid(rate).hop, 0, length, length + length // 2])
     clips = np.zeros(len(starts), np.int64)
     found, expected = (
-        cut(each, Segments(clips, begin), VIEWS) for each, begin in ((one, starts), (other, starts + hop))
+        cut(each, Segments(clips, begin), VIEWS) for each, begin in ((one, starts), (other, starts + before))
     )
     for view in VIEWS:
-        grid = REGISTRY[view].grid(22050)
+        grid = REGISTRY[view].grid(rate)
         for row, start in enumerate(starts):
             steps = start // grid.hop + np.arange(grid.segment)
             outside = (steps < 0) | (steps >= grid.frames(len(waveform)))
@@ -219,16 +220,20 @@ def test_segments_over_the_ends_are_those_of_the_padded_waveform(rng: np.random.
             np.testing.assert_allclose(found[view][row, inside], expected[view][row, inside], atol=0.02)
 
 
-def test_crops_run_over_the_ends_by_half_a_segment(tiny_store, tiny_settings) -> None:
-    """Starts are uniform from half a segment before the first possible one to as much after the last."""
+def test_crops_run_over_the_ends_by_half_a_segment(tiny_store, tiny_settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starts are uniform from half a segment before the first possible one to as much after the last; of a shorter
+    clip by half of it, so that half of what there is to hear is always there."""
+    samples = tiny_store.samples.copy()
+    samples[0] = 4410
+    monkeypatch.setattr(tiny_store, "samples", samples)
     data = TrainingSegments(tiny_store, np.arange(60), tiny_settings("mel", augmentations="crops"))
     starts = np.stack([data._draw_epoch(epoch)[1] for epoch in range(400)])
-    half = SEGMENT // 2
-    assert starts.min() >= -half and (starts <= data.lasts + half).all()
-    np.testing.assert_allclose(
-        starts.mean(axis=0), data.lasts / 2, atol=5 * (data.lasts + 2 * half).max() / 12**0.5 / 20
-    )
-    assert (starts.min(axis=0) < -0.9 * half).all() and (starts.max(axis=0) > data.lasts + 0.9 * half).all()
+    most = np.full(60, SEGMENT // 2)
+    most[0] = 2205
+    assert (starts >= -most).all() and (starts <= data.lasts + most).all()
+    widths = data.lasts + 2 * most
+    assert (np.abs(starts.mean(axis=0) - data.lasts / 2) < 5 * widths / 12**0.5 / 20).all()  # five standard errors
+    assert (starts.min(axis=0) < -0.9 * most).all() and (starts.max(axis=0) > data.lasts + 0.9 * most).all()
     silent = [(data[step][0]["mel"] == -100).all(axis=(2, 3)) for step in range(6)]
     assert any(rows[:, 0].any() for rows in silent) and any(rows[:, -1].any() for rows in silent)
 

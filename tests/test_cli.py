@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -132,8 +133,6 @@ def one_line(capsys: pytest.CaptureFixture) -> str:
 def test_wrong_settings_are_one_line(
     tiny_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture, changes: dict, status: int, message: str
 ) -> None:
-    import re
-
     options = {"--system": "mel", "--fold": 1, "--preset": "demo", "--run": tmp_path / "run", **changes}
     arguments = [part for pair in options.items() for part in pair]
     try:
@@ -219,3 +218,15 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture) -> Non
     with pytest.raises(SystemExit, match="0"):
         run(command, "--help")
     assert f"example:\n  multiview {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["bogus"], ["predict"], ["predict", "m", "a.wav", "--top", "0"], ["predict", "--plugin"], ["train", "s.h5"],
+     ["report", "d", "--else"]],
+)  # fmt: skip
+def test_wrong_use_is_one_line_that_says_where_help_is(words: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(*words)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"multiview( [a-z]+)?: error: .+ \(multiview( [a-z]+)? --help\)", line), line

@@ -95,14 +95,10 @@ def main() -> None:
     for rule in args.rules:
         for fold in args.folds:
             run = train(store, args.results / rule / "multiview" / f"fold{fold}", rule, fold)
-            last = run.read_history()[-1]
-            accuracy = ", ".join(
-                f"{name} {100 * value:.2f} %" for name, value in run.read_metrics()["accuracy"].items()
-            )
-            print(
-                f"{rule}, fold {fold}: validation loss {last[column('validation', 'multiview')]:.3f}; {accuracy}",
-                flush=True,
-            )
+            loss = run.read_history()[-1][column("validation", "multiview")]
+            scores = run.read_metrics()["accuracy"].items()
+            accuracy = ", ".join(f"{name} {100 * value:.2f} %" for name, value in scores)
+            print(f"{rule}, fold {fold}: validation loss {loss:.3f}; {accuracy}", flush=True)
 
 
 if __name__ == "__main__":
