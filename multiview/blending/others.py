@@ -17,7 +17,7 @@ def slope(losses: np.ndarray) -> np.ndarray:
 
 
 class Slopes(Rule):
-    """Slopes against the steepest so far, as in the earlier code of the paper's first author (XSleepNet).
+    """Slopes against the steepest so far, as in the code of the paper's first author for XSleepNet 2.
 
     With s the least-squares slopes of the last W smoothed losses and s* those at which validation fell most steeply,
 
@@ -27,7 +27,8 @@ class Slopes(Rule):
 
     Both s* start as the slopes of evaluation W - 1 and move, after the weight is computed, when s_validation gets
     below s*_validation. G grows as a loss flattens: the sign is that code's, not Eq. (3)'s. It is 0 only where
-    validation falls as never before. At W = 1 there are no slopes, and the weights stay uniform.
+    validation falls as never before. That code floors positive weights alone, leaves one of 0 at 0, and has its first
+    weights at evaluation W + 1, not W. At W = 1 there are no slopes, and the weights stay uniform.
     """
 
     epsilon, floor = EPSILON, 1e-5
