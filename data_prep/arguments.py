@@ -45,7 +45,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     InputError
         If a plugin cannot be loaded, or what it declares does not fit.
     """
-    parser = Parser(PROGRAM, usage=USAGE, add_help=False, allow_abbrev=False)
+    parser = Parser(PROGRAM, usage=USAGE, add_help=False)
     add_plugin_option(parser)
     given, rest = parser.parse_known_args(argv)
     plugins.load(given.plugin)  # first, for what there is to choose from depends on them

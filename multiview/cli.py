@@ -402,7 +402,6 @@ def make_parser() -> Parser:
             description=command.text,
             epilog=f"example:\n  {command.example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=not command.dataset_options,
         )
         command.options(each)
         options.add_plugin_option(each)

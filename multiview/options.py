@@ -129,7 +129,7 @@ def add_plugin_option(command: argparse.ArgumentParser) -> None:
 
 def plugins_in(argv: list[str] | None) -> list[str]:
     """The plugins that a command line names, which have to be there before the others of its words are read."""
-    parser = Parser("multiview", add_help=False, allow_abbrev=False)
+    parser = Parser("multiview", add_help=False)
     add_plugin_option(parser)
     return parser.parse_known_args(argv)[0].plugin
 
@@ -139,7 +139,7 @@ def changes(args: argparse.Namespace) -> dict:
     return {name: getattr(args, name) for name in training_options()}
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     """Whose refusals do not end the process."""
 
     def error(self, message: str) -> NoReturn:
@@ -154,7 +154,7 @@ def read(given: Mapping[str, Any]) -> dict:
     InputError
         For what the command line would refuse.
     """
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = _Parser(add_help=False)
     add_training_options(parser)
     add_blending_option(parser)
     return vars(parser.parse_args(words(given)))

@@ -58,6 +58,7 @@ def test_a_dataset_s_help_has_its_own_options_and_no_others(capsys: pytest.Captu
         ("demo --store s.h5 --jobs 0", "expected a whole number of at least 1, found 0"),
         ("demo --store s.h5 --to x", "--to does not go with a dataset"),
         ("demo --plan --rubbish", "found --rubbish"),
+        ("esc10 --plan --down", "found --down"),  # programs that pass options on look for the whole word
         ("esc11 --store s.h5", "expected DATASET of esc10, esc50, dcase2016, gtzan, folder, demo; found esc11"),
         ("--jobs 2 demo --store s.h5", "DATASET first"),
         ("--list --to x", "expected --list alone, found --to with it"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from multiview.networks import build_network, encoder
 from multiview.optimizer import Adam
 from multiview.support.errors import InputError
 from multiview.transfer import freeze, thaw
-from multiview.views import geometry
+from multiview.views import VIEWS, Grid, geometry
 from tests.benchmarks.backbones import multiplications
 from tests.fuzz.mutations import remade
 
@@ -164,6 +165,27 @@ def test_choice_of_networks() -> None:
     assert backbones.parts("mobilenet,raw=strided", ("mel",)) == ["mobilenet"]
     with pytest.raises(InputError, match="a --backbone of mobilenet, efficientnet, resnet, found crnn"):
         backbones.able("mel=crnn", ("mel",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "image"),
+    [({"bands": 32}, True), ({"bands": 16}, False), ({"grid": lambda rate: Grid(rate // 20, rate // 10, 31)}, False)],
+)
+def test_image_networks_take_images_of_32_and_more(changes: dict, image: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras builds none of them for less, in frames or in bands."""
+    monkeypatch.setattr(VIEWS, "_entries", {"narrow": dataclasses.replace(VIEWS["mel"], name="narrow", **changes)})
+    assert backbones.choose("separable", ("narrow",)) == {"narrow": "separable"}
+    for name, (application, *_) in IMAGES.items():
+        shape = (*VIEWS["narrow"].segment_shape(RATE), 3)
+        build = getattr(keras.applications, application)
+        if image:
+            assert backbones.choose(name, ("narrow",)) == {"narrow": name}
+            build(include_top=False, weights=None, input_shape=shape)
+        else:
+            with pytest.raises(InputError, match=f"a backbone for narrow of crnn, separable; found '{name}'"):
+                backbones.choose(name, ("narrow",))
+            with pytest.raises(ValueError, match="at least 32x32"):
+                build(include_top=False, weights=None, input_shape=shape)
 
 
 def test_a_network_has_its_weights_in_layers_named_after_the_view(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,7 +223,7 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture) -> Non
 @pytest.mark.parametrize(
     "words",
     [[], ["bogus"], ["predict"], ["predict", "m", "a.wav", "--top", "0"], ["predict", "--plugin"], ["train", "s.h5"],
-     ["report", "d", "--else"]],
+     ["report", "d", "--else"], ["report", "d", "--plug", "there_is_none.py"]],
 )  # fmt: skip
 def test_wrong_use_is_one_line_that_says_where_help_is(words: list[str], capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit, match="2"):

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -137,3 +138,16 @@ def test_what_is_not_installed_is_named(package: str, advice: str, capsys: pytes
 
     assert exit_status("multiview", fail) == 1
     assert advice in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("found", ["TensorFlow", "foo"])
+def test_a_backend_that_there_is_not_is_named(found: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "multiview.cli", "predict", "esc10", "a.wav"],
+        env={**os.environ, "KERAS_BACKEND": found},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stdout == ""
+    line = f"multiview: error: expected Keras's backend tensorflow or jax, found {found}; set KERAS_BACKEND or "
+    assert done.stderr.startswith(line) and done.stderr.count("\n") == 1

@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ from multiview.history import columns
 from multiview.settings import PRESETS, make_settings
 from multiview.store import Store
 from multiview.support.errors import InputError, UsageError
+from tests.helpers.commands import nobody
 from tests.helpers.results import record
 
 
@@ -362,6 +364,15 @@ def test_looking_does_not_disturb(tmp_path: Path) -> None:
             pass
     stop.set()
     looker.join()
+
+
+def test_another_user_s_run_is_seen_running() -> None:
+    """Whose lock file one may read and not write; the superuser has to be somebody else to see it."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        Path(folder, "run.lock").touch(mode=0o444)
+        with nobody():
+            assert Run(folder).is_locked()
 
 
 def test_command_line_lists_commands_and_state(

@@ -348,6 +348,12 @@ def test_gpus_are_named_by_their_models(monkeypatch: pytest.MonkeyPatch) -> None
     assert gpu_models() == ["NVIDIA H200"] * 2
 
 
+def test_a_backend_that_cannot_train_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keras.backend.backend", lambda: "numpy")
+    with pytest.raises(InputError, match="expected Keras's backend tensorflow or jax, found numpy; set KERAS_BACKEND"):
+        Placement().check(32)
+
+
 def test_networks_that_cannot_be_shared() -> None:
     if keras.backend.backend() != "jax":
         with pytest.raises(InputError, match="expected KERAS_BACKEND=jax for one network on 2 devices, found tensorfl"):

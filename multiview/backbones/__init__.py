@@ -11,6 +11,8 @@ from typing import Any
 
 from multiview.backbones.base import BACKBONES, DEFAULT, Backbone, able, choose, loaders, parts
 
+SMALLEST_IMAGE = 32  # a side, for the networks of `keras.applications`
+
 
 def _register_crnn(name: str, text: str, separable: bool) -> None:
     def crnns(checkpointing: bool, inputs: Mapping[str, Any], sample_rate: int, wide: Callable[[int], int]) -> dict:
@@ -43,7 +45,7 @@ def _register_image_network(name: str, text: str, application: str) -> None:
         load_weights(application, model, view, weights)
 
     text = f"{text} on spectrograms, full width in any preset"
-    BACKBONES.register(Backbone(name, text, build, waveforms=False, pretrained=pretrained))
+    BACKBONES.register(Backbone(name, text, build, waveforms=False, least=SMALLEST_IMAGE, pretrained=pretrained))
 
 
 _register_crnn(DEFAULT, "the paper's CRNN, Tables 1 and 2", separable=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 from multiview.support.errors import InputError, UsageError
 from multiview.support.registry import Registry
-from multiview.views import VIEWS
+from multiview.views import SAMPLE_RATES, VIEWS
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,9 @@ class Backbone:
     width of a layer in the preset for its width in the paper's network. It gives the embedding, [batch, dimensions].
     `together`, where there is one, takes tensors by view instead, and gives embeddings by view: for networks that
     share work between views. `checkpointed` is the same without keeping activations for the gradient. `images` and
-    `waveforms` say which views it is for. `pretrained`, where there is one, takes the trained model, a view's name and
-    `imagenet` or a file, and puts the weights from there into that view's network.
+    `waveforms` say which views it is for; images have at least `least` frames and bands. `pretrained`, where there is
+    one, takes the trained model, a view's name and `imagenet` or a file, and puts the weights from there into that
+    view's network.
     """
 
     name: str
@@ -31,11 +32,14 @@ class Backbone:
     checkpointed: Callable[[Mapping[str, Any], int, Callable[[int], int]], dict[str, Any]] | None = None
     images: bool = True
     waveforms: bool = True
+    least: int = 1
     pretrained: Callable[[Any, str, str], None] | None = None
 
     def takes(self, view: str) -> bool:
         """Whether it is for this view."""
-        return self.waveforms if VIEWS[view].bands is None else self.images
+        if VIEWS[view].bands is None:
+            return self.waveforms
+        return self.images and all(min(VIEWS[view].segment_shape(rate)) >= self.least for rate in SAMPLE_RATES)
 
     def check_checkpointing(self) -> None:
         """Raise a UsageError if it cannot do without its activations."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from multiview.support.errors import InputError, UsageError
+from multiview.support.errors import InputError, UsageError, other_backend
 from multiview.support.records import MOST_DIGITS, fields, listed, parse, whole, word
 
 
@@ -64,10 +64,12 @@ class Placement:
         return f"worker {index} ({self.workers[index]})"
 
     def check(self, batch_size: int) -> None:
-        """Raise InputError if the devices cannot share the batches, or Keras's backend cannot share one network."""
+        """Raise InputError if Keras's backend cannot train, or cannot share one network, or devices not the batches."""
+        if (backend := keras.backend.backend()) not in ("tensorflow", "jax"):
+            raise other_backend(backend)
         if self.count == 1:
             return
-        if (backend := keras.backend.backend()) != "jax":
+        if backend != "jax":
             raise InputError(
                 f"expected KERAS_BACKEND=jax for one network on {self.count} devices, found {backend}; set it, or "
                 "train one run a device with multiview grid --jobs"

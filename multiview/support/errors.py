@@ -45,6 +45,13 @@ class UsageError(InputError):
     status = 2
 
 
+def other_backend(found: str) -> InputError:
+    """What to raise where Keras has a backend that this package cannot use."""
+    return InputError(
+        f"expected Keras's backend tensorflow or jax, found {found}; set KERAS_BACKEND or ~/.keras/keras.json"
+    )
+
+
 @contextlib.contextmanager
 def usage() -> Iterator[None]:
     """What is refused here is wrong use."""
@@ -107,7 +114,7 @@ def exit_status(program: str, command: Callable[[], int | None]) -> int:
 def _missing(package: str | None) -> str:
     """What to say where a package is not installed."""
     if package in ("torch", "openvino"):  # which Keras is told to use
-        return f"expected Keras's backend tensorflow or jax, found {package}; set KERAS_BACKEND or ~/.keras/keras.json"
+        return str(other_backend(package))
     wanted = "'.[jax]'" if package in ("jax", "jaxlib") else "."
     return f"expected the package {package}, found none; say pip install {wanted}"
 

@@ -100,6 +100,8 @@ def is_locked(path: Path) -> bool:
             return False
     except filelock.Timeout:
         return True
+    except PermissionError:  # another user's: the file goes with its lock, unless that process was killed
+        return True
     except OSError as error:
         if error.errno != errno.EROFS:
             raise

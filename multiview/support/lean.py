@@ -9,6 +9,8 @@ import signal
 import sys
 from collections.abc import Iterator
 
+from multiview.support.errors import other_backend
+
 
 @contextlib.contextmanager
 def without(*packages: str) -> Iterator[None]:
@@ -50,9 +52,19 @@ def import_keras() -> None:
     """Import Keras without what TensorFlow's libraries print before they know their log level.
 
     Nor with packages that Keras loads to take their data and models, a fourth of the time.
+
+    Raises
+    ------
+    InputError
+        If it is told to use a backend that there is not.
     """
     with quiet(), without("sklearn", "pandas"):
-        import keras  # noqa: F401
+        try:
+            import keras  # noqa: F401
+        except ValueError as error:
+            if "Unable to import backend" not in str(error):
+                raise
+            raise other_backend(str(error).rpartition(":")[2].strip()) from error
 
 
 @contextlib.contextmanager
