@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from multiview import options as commands
 from multiview.experiment.run import Run
 from multiview.settings import Settings, make_settings
-from multiview.starters import located
+from multiview.starters import is_starter, located
 from multiview.store import Store
 from multiview.support.errors import InputError, UsageError
 from multiview.support.lean import import_keras
@@ -191,17 +191,16 @@ def evaluate(run: Run | Place, *, store: Store | Place | None = None, to: Place 
     InputError
         If there is no such run, no clip was held out of its training, or the store does not fit.
     """
+    found = run if isinstance(run, Run) else Run(located(run))
     if store is None:
         if to is not None:
             raise InputError("expected `to` with `store`, found it without; drop it")
-        found = run if isinstance(run, Run) else Run(located(run))
         found.read()
         import_keras()
         from multiview.experiment.evaluate import evaluate as test
 
         return test(found)
-    found = run if isinstance(run, Run) else Run(located(Path(run)))
-    if to is None and found.path != (run.path if isinstance(run, Run) else Path(run)):
+    if to is None and not isinstance(run, Run) and is_starter(run):
         raise UsageError(f"expected --to DIR for the results of the starter model {run}, found none; name one")
     found.read()
     opened = _opened(store)

@@ -134,7 +134,8 @@ def add_grid_options(command: Parser) -> None:
 
 
 def _grid(args: argparse.Namespace) -> int:
-    from multiview.experiment.grid import TO_RUN, overview, run_grid, tasks
+    from multiview.experiment.grid import tasks
+    from multiview.experiment.running import TO_RUN, overview, run_grid
     from multiview.store import Store
 
     # Absolute for a cluster, whose workers have working directories of their own.

@@ -258,17 +258,11 @@ def _record() -> records.Check:
 RECORD = _record()
 
 
-def complete(recorded: dict) -> dict:
-    """Recorded settings; those that are younger than the record with their defaults."""
-    younger = {field.name: field.default for field in fields(Settings) if field.default is not MISSING}
-    return {**younger, **recorded}
-
-
-def from_record(recorded: dict) -> Settings:
-    """The settings that a run recorded."""
+def from_record(recorded: Mapping[str, Any]) -> Settings:
+    """The settings that a run recorded; those that are younger than the record have their defaults."""
     known = {field.name for field in fields(Settings)}
-    found = {name: value for name, value in complete(recorded).items() if name in known}
-    return Settings(**{**found, **{name: Origin.of_record(found[name]) for name in ORIGINS}})
+    found = {name: value for name, value in recorded.items() if name in known}
+    return Settings(**{**found, **{name: Origin.of_record(recorded.get(name)) for name in ORIGINS}})
 
 
 def of_one_branch(settings: Settings) -> Settings:

@@ -104,7 +104,7 @@ class Curves(keras.callbacks.Callback):
 
         branch, system = self.run.system().scored, self.run.system().name
         record, content = self.run.read(), io.BytesIO()
-        title = f"{record['store']['dataset']}: {label(system)}, fold {self.run.settings()['fold']}"
+        title = f"{record['store']['dataset']}: {label(system)}, fold {self.run.settings().fold}"
         picture = draw_confusion(*count([Predictions.read(self.run.predictions)], branch), title)
         picture.savefig(content, format="png")
         width, height = picture.canvas.get_width_height()

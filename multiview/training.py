@@ -146,13 +146,21 @@ def make_network(
     """The untrained network of a run, with the statistics of its training clips, but for views in `statistics`."""
     views, known = settings.resolve().views, dict(statistics or {})
     standardised = [view for view in views if VIEWS[view].standardised and view not in known]
+    known |= {view: bin_statistics(store, split.train, view) for view in standardised}
+    return network_of(settings, len(store.classes), known)
+
+
+def network_of(
+    settings: Settings, classes: int, statistics: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> BlendedModel:
+    """The untrained network of `settings` with the statistics of its views; see `build_network`."""
     return build_network(
         settings.system,
-        len(store.classes),
-        store.sample_rate,
+        classes,
+        settings.sample_rate,
         settings.width,
-        known | {view: bin_statistics(store, split.train, view) for view in standardised},
-        views=settings.views.split(",") if settings.views else None,
+        statistics,
+        views=settings.resolve().views,
         backbone=settings.backbone,
         joint_gradient=settings.joint_gradient,
         view_dropout=settings.view_dropout,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -76,8 +77,9 @@ def test_ablations_by_hand(tmp_path: Path) -> None:
     # One fold: the paper's has no other.
     assert table.loc["uniform", ["blending", "evaluation_interval", "folds"]].tolist() == ["uniform", "epoch", 1]
     history = pd.read_csv(collect(tmp_path).runs["multiview"][Trial(1)].history)
-    assert np.isnan(stability(history, {"window": 3, "warm_up_epochs": 0})["largest"])
-    assert np.isnan(stability(history, {"window": 1, "warm_up_epochs": 2})["largest"])  # one evaluation is left
+    assert np.isnan(stability(history, SimpleNamespace(window=3, warm_up_epochs=0))["largest"])
+    one_left = SimpleNamespace(window=1, warm_up_epochs=2)
+    assert np.isnan(stability(history, one_left)["largest"])
     # The joint branch has half of the clips right in both; the ensemble at (0.05, 0.95) follows it.
     assert table.loc["uniform", ["multiview", "difference"]].tolist() == [50, 0]
     assert table.loc["paper", "self_ensemble"] == 50

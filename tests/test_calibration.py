@@ -87,7 +87,7 @@ def test_calibration_error_of_a_calibrated_source_is_small(rng: np.random.Genera
 def test_run_has_the_temperatures_of_its_validation_clips(tiny_trained: Run) -> None:
     """Fitted anew here from the kept model; and Eq. (6) is of raw probabilities, as the paper has it."""
     store, settings, model = tiny_trained.store(), tiny_trained.settings(), tiny_trained.load_model()
-    rows = make_split(store, settings["fold"], settings["seed"]).validation
+    rows = make_split(store, settings.fold, settings.seed).validation
     segments = test_segments(rows, store.samples[rows], store.size)
     outputs = predict_segments(model, store, segments)
     means = {branch: average_by_clip(values, segments.clips) for branch, values in outputs.items()}
@@ -135,7 +135,7 @@ def test_temperatures_in_the_graph(tiny_trained: Run, rng: np.random.Generator) 
         model.get_layer(f"{branch}_fc3").kernel.assign(100 * model.get_layer(f"{branch}_fc3").kernel)
     live, branches = of_run(tiny_trained, model), dict.fromkeys(model.branches, 0.5) | {"mel": 3.0, "cqt": 1.0}
     live.calibration = Calibration(branches, 0.4)
-    network = in_float32(model, tiny_trained.system(), 22050, tiny_trained.settings())
+    network = in_float32(model, tiny_trained.settings())
     signatures = Service(network, live.classes, live.size, live.calibration).signatures()
     waveform = (0.1 * rng.standard_normal(2 * 22050)).astype(np.float32)
     answer = signatures["serving_default"](waveforms=tf.constant(waveform[np.newaxis]))

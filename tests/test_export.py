@@ -204,7 +204,7 @@ def test_copy_for_any_device(single: Run) -> None:
     """Float32 throughout, and GRUs that a visible GPU would not turn into cuDNN's."""
     model = single.load_model()
     assert model.get_layer("raw_conv1").compute_dtype == "bfloat16"
-    copy = in_float32(model, single.system(), RATE, single.settings())
+    copy = in_float32(model, single.settings())
     assert {layer.compute_dtype for layer in copy.layers} == {"float32"}
     (birnn,) = copy.get_layer("birnn").birnns
     assert birnn.forward_layer.use_cudnn is False and birnn.backward_layer.use_cudnn is False

@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 
 from multiview import cli
-from multiview.experiment.grid import Task, ablation_changes, overview, run_grid, tasks
+from multiview.experiment.grid import Task, ablation_changes, tasks
 from multiview.experiment.run import Run
+from multiview.experiment.running import overview, run_grid
 from multiview.history import columns
 from multiview.settings import PRESETS, make_settings
 from multiview.store import Store
@@ -310,7 +311,8 @@ def test_interrupted_alone_it_stops_its_runs(tmp_path: Path, jobs: int) -> None:
     script = f"""
 import signal, sys
 from pathlib import Path
-from multiview.experiment.grid import Task, run_grid
+from multiview.experiment.grid import Task
+from multiview.experiment.running import run_grid
 from multiview.experiment.run import Run
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 tasks = {[(task.name, str(task.store), str(task.run.path), task.command[2]) for task in found]!r}
@@ -403,7 +405,7 @@ def test_other_run_in_the_grids_place_is_refused(tiny_store: Store, tmp_path: Pa
 
 
 def test_gpus_are_counted_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    from multiview.experiment.grid import visible_gpus
+    from multiview.experiment.running import visible_gpus
 
     monkeypatch.setenv("PATH", os.devnull)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

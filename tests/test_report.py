@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -284,7 +285,7 @@ def test_cells_cannot_break_a_table() -> None:
     ("steps", "epochs", "words"), [(None, 1, "epoch"), (None, 5, "5 epochs"), (40, 1, "40 steps"), (40, 5, "40 steps")]
 )
 def test_how_often_a_run_is_evaluated(steps: int | None, epochs: int, words: str) -> None:
-    assert interval_in_words({"evaluation_interval": steps, "evaluation_epochs": epochs}) == words
+    assert interval_in_words(SimpleNamespace(evaluation_interval=steps, evaluation_epochs=epochs)) == words
 
 
 def test_a_users_own_view_is_in_everything(tmp_path: Path, fifth_view: str, capsys: pytest.CaptureFixture) -> None:

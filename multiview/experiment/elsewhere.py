@@ -91,7 +91,7 @@ def evaluate_elsewhere(run: Run, store: Store, directory: Path) -> dict:
             "system": system.name,
             "dataset": store.dataset,
             "trained_on": record["dataset"],
-            "fold": run.settings()["fold"],
+            "fold": run.settings().fold,
             "clips": len(rows),
             "accuracy": scores_of(predictions, system),
             "accuracy_among": scores_of(predictions, system, [classes.index(name) for name in there]),

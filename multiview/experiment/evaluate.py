@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from multiview.calibration import calibrate
-from multiview.evaluation import accuracy, average_by_clip, predict_segments, self_ensemble
+from multiview.evaluation import accuracy, average_by_clip, predict_segments
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import Run
 from multiview.segments import test_segments
@@ -38,7 +38,7 @@ def evaluate(run: Run) -> dict:
     InputError
         If no clip was held out of its training, or it is in use.
     """
-    if run.settings()["fold"] == EVERY_CLIP:
+    if run.settings().fold == EVERY_CLIP:
         raise InputError(
             f"{run.path} was trained for use, no clip is left to test on; test a run of a fold, or it with --store"
         )
@@ -49,7 +49,7 @@ def evaluate(run: Run) -> dict:
 def _evaluate(run: Run) -> dict:
     system, settings = run.system(), run.settings()
     store, model = run.store(), run.load_model()
-    split = make_split(store, settings["fold"], settings["seed"])
+    split = make_split(store, settings.fold, settings.seed)
     if run.calibration() is None:
         run.update(calibration=asdict(calibrate(model, store, split.validation)))
     rows = split.test
@@ -58,7 +58,7 @@ def _evaluate(run: Run) -> dict:
     metrics = {
         "system": system.name,
         "dataset": store.dataset,
-        "fold": settings["fold"],
+        "fold": settings.fold,
         "clips": len(rows),
         "accuracy": scores_of(predictions, system),
     }
@@ -90,9 +90,6 @@ def predicted(
 
 def scores_of(predictions: Predictions, system: System, among: Sequence[int] | None = None) -> dict[str, float]:
     """Accuracy of each branch and of the self-ensemble as fractions, where only the classes `among` may be named."""
-    rows = dict(predictions.probabilities)
-    if system.ensemble:
-        rows[system.ensemble] = self_ensemble(predictions.probabilities, predictions.weights)
     allowed = np.unique(range(len(predictions.classes)) if among is None else among)
     labels = np.searchsorted(allowed, predictions.labels)
-    return {name: accuracy(values[:, allowed], labels) for name, values in rows.items()}
+    return {name: accuracy(values[:, allowed], labels) for name, values in predictions.rows(system).items()}

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from multiview.experiment.run import Run
 from multiview.experiment.schema import HEARD, STARTED_FROM
+from multiview.settings import Settings, from_record
 from multiview.splits import make_split
 from multiview.store import Store
 from multiview.support.errors import InputError
@@ -34,7 +35,7 @@ def heard(run: Run, store: Store, parts: Sequence[str] = ("train", "validation")
     while record:
         places |= {_place(name)[-1:] for name in record.get(HEARD) or ()}
         if record["store"]["fingerprint"] == store.fingerprint:
-            ids |= _of_split(store, record["settings"], parts)
+            ids |= _of_split(store, from_record(record["settings"]), parts)
         record = record.get(STARTED_FROM)
     ends = {end for place in places for end in _ends(place)}
 
@@ -72,8 +73,8 @@ def _ends(place: Place) -> list[Place]:
     return [place[start:] for start in range(len(place))]
 
 
-def _of_split(store: Store, settings: dict, parts: Sequence[str]) -> set[str]:
-    split = make_split(store, settings["fold"], settings["seed"])
+def _of_split(store: Store, settings: Settings, parts: Sequence[str]) -> set[str]:
+    split = make_split(store, settings.fold, settings.seed)
     return {str(store.ids[row]) for part in parts for row in getattr(split, part)}
 
 

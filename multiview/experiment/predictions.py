@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from multiview.evaluation import self_ensemble
 from multiview.support.errors import InputError
 from multiview.support.files import replacing
 from multiview.support.hdf5 import checked, integers, text
 from multiview.support.words import listed
+from multiview.systems import System
 
 if TYPE_CHECKING:
     import h5py
@@ -30,6 +32,12 @@ class Predictions:
     classes: list[str]
     probabilities: dict[str, np.ndarray]
     weights: dict[str, float]
+
+    def rows(self, system: System) -> dict[str, np.ndarray]:
+        """Probabilities of the branches of `system`, and of the self-ensemble of Eq. (6) where there is one."""
+        if not system.ensemble:
+            return self.probabilities
+        return {**self.probabilities, system.ensemble: self_ensemble(self.probabilities, self.weights)}
 
     def write(self, path: Path) -> None:
         """Write the file, atomically."""

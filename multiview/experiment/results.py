@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from multiview.evaluation import decisions, late_fusion, self_ensemble
+from multiview.evaluation import decisions, late_fusion
 from multiview.experiment.predictions import Predictions
 from multiview.experiment.run import ABLATIONS, Run, Trial
 from multiview.history import column
@@ -87,11 +87,11 @@ class Results:
             system = self.system(name)
             for trial in runs:
                 found = self.predictions(name, trial)
-                scores = {name: found.probabilities[system.scored]}
-                if system.ensemble:
-                    scores[system.ensemble] = self_ensemble(found.probabilities, found.weights)
-                for row, score in scores.items():
-                    rows[row][trial] = Predictions(found.clips, found.labels, found.classes, {row: score}, {row: 1.0})
+                said = found.rows(system)
+                for row, answer in ((name, system.scored), (system.ensemble, system.ensemble)):
+                    if row and answer:
+                        only = {row: said[answer]}
+                        rows[row][trial] = Predictions(found.clips, found.labels, found.classes, only, {row: 1.0})
         if len(self.fused_views) > 1:
             for trial in sorted(set.intersection(*(set(self.runs.get(view, ())) for view in self.fused_views))):
                 rows[LATE_FUSION][trial] = self.late_fusion(trial)
@@ -138,7 +138,7 @@ def right(found: Predictions, branch: str) -> np.ndarray:
 def trial_of(run: Run) -> Trial:
     """The fold and the seed of an evaluated run."""
     settings = run.settings()
-    return Trial(settings["fold"], settings["seed"])
+    return Trial(settings.fold, settings.seed)
 
 
 def collect(directory: str | Path) -> Results:

@@ -17,7 +17,7 @@ from multiview.experiment.predictions import Predictions
 from multiview.experiment.provenance import continued, here, now, peak_memory_mib
 from multiview.experiment.schema import FAILURE, METRICS, PEAK_MEMORY, RUN
 from multiview.history import read_history
-from multiview.settings import Settings, complete, from_record, of_one_branch
+from multiview.settings import Settings, from_record, of_one_branch
 from multiview.store import About, Store
 from multiview.support import plugins
 from multiview.support.errors import InputError, first_line
@@ -25,7 +25,7 @@ from multiview.support.files import ANY_LEFTOVERS, is_locked, locked, write_json
 from multiview.support.lean import import_keras
 from multiview.support.records import damaged, read_record
 from multiview.support.words import listed
-from multiview.systems import System, find_system
+from multiview.systems import System
 from multiview.views import geometry
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Run:
         again, system, settings = f"run multiview evaluate {self.path}", self.system(), self.settings()
         found = read_record(self.metrics, METRICS, again)
         rows = {*system.branches, *([system.ensemble] if system.ensemble else [])}
-        wanted = {"system": system.name, "dataset": self.read()["store"]["dataset"], "fold": settings["fold"]}
+        wanted = {"system": system.name, "dataset": self.read()["store"]["dataset"], "fold": settings.fold}
         pairs = [(name, found[name], want) for name, want in wanted.items()]
         for name, have, want in (*pairs, ("accuracy of", sorted(found["accuracy"]), sorted(rows))):
             if have != want:
@@ -134,9 +134,9 @@ class Run:
         """
         return Predictions.read(self.predictions, self.system().branches, self.read()["store"]["classes"])
 
-    def settings(self) -> dict:
+    def settings(self) -> Settings:
         """The run's settings; those that are younger than it with their defaults."""
-        return complete(self.read()["settings"])
+        return from_record(self.read()["settings"])
 
     def system(self) -> System:
         """The system with its views and branches.
@@ -146,9 +146,8 @@ class Run:
         InputError
             If it needs a plugin that is not loaded.
         """
-        record, settings = self.read(), self.settings()
-        plugins.require(self.path, record.get("plugins"))
-        return find_system(settings["system"], settings["views"].split(",") if settings["views"] else None)
+        plugins.require(self.path, self.read().get("plugins"))
+        return self.settings().resolve()
 
     def about(self) -> About:
         """The dataset's protocol and terms, as far as the run recorded them."""
@@ -177,7 +176,7 @@ class Run:
             if self.model.is_file() or self.metrics.is_file():
                 return 1.0, self.read().get("training_seconds", 0.0)
             epoch, seconds = Checkpoint(self.checkpoint, self.system().branches).progress()
-            return min(1.0, epoch / self.settings()["epochs"]), seconds
+            return min(1.0, epoch / self.settings().epochs), seconds
         except (InputError, OSError, ValueError):
             return 0.0, 0.0
 
@@ -188,7 +187,7 @@ class Run:
             record.pop("reason", None)
         write_json(self.record, {**record, **changes, "updated": now()})
 
-    def stopped(self, status: str, **changes) -> None:
+    def ended(self, status: str, **changes) -> None:
         """Change entries of `run.json` at the end of a training, whatever it ended by; its peak memory is added."""
         peak = max(peak_memory_mib(), self.read().get(PEAK_MEMORY, 0))
         self.update(status=status, **{PEAK_MEMORY: peak}, **changes)
@@ -220,7 +219,7 @@ class Run:
             If the directory holds another run, with what differs.
         """
         found, wanted = self.read(), self._wanted(store, settings)
-        both = of_one_branch(settings), of_one_branch(from_record(found["settings"]))
+        both = of_one_branch(settings), of_one_branch(self.settings())
         pairs = [(key, wanted["store"][key], found["store"].get(key)) for key in ("fingerprint", "classes")]
         pairs += [(field.name, *(getattr(each, field.name) for each in both)) for field in fields(settings)]
         differing = [f"{key} {there} instead of {here}" for key, here, there in pairs if here != there]
@@ -228,8 +227,8 @@ class Run:
             raise InputError(f"{self.path} holds another run: {'; '.join(differing)}; name another --run or delete it")
         return found
 
-    def failed(self, reason: str) -> None:
-        """Leave word that the command which should have made the run has failed, be it before it began."""
+    def leave_word(self, reason: str) -> None:
+        """That the command which should have made the run has failed, be it before it began."""
         write_json(self.failure, {"reason": reason, "time": now()})
 
     def why_failed(self) -> str | None:

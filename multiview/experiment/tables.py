@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from multiview.evaluation import self_ensemble
 from multiview.experiment.run import Run
 from multiview.support.errors import InputError
 
@@ -55,13 +54,10 @@ def predictions_table(run: Place) -> pd.DataFrame:
         If it has not been tested.
     """
     found = _tested(run)
-    said, ensemble = found.read_predictions(), found.system().ensemble
-    rows = dict(said.probabilities)
-    if ensemble:
-        rows[ensemble] = self_ensemble(said.probabilities, said.weights)
+    said = found.read_predictions()
     true = [said.classes[label] for label in said.labels]
     parts = []
-    for branch, values in rows.items():
+    for branch, values in said.rows(found.system()).items():
         index = pd.MultiIndex.from_arrays([said.clips, true, [branch] * len(true)], names=("clip", "true", "branch"))
         parts.append(pd.DataFrame(values, index=index, columns=said.classes))
     return pd.concat(parts)

@@ -89,10 +89,10 @@ def train(
             except Exception as error:
                 team.settle()
                 with contextlib.suppress(OSError):  # a full disk
-                    run.stopped("failed", reason=" ".join(str(error).split()) or type(error).__name__)
+                    run.ended("failed", reason=" ".join(str(error).split()) or type(error).__name__)
                 raise
             except KeyboardInterrupt:
-                run.stopped("interrupted")
+                run.ended("interrupted")
                 raise
             finally:
                 keras.config.set_dtype_policy(policy)
@@ -167,7 +167,7 @@ def _keep(
     kept = _build(store, settings, split, initial)
     for variable, value in zip(kept.variables, recorder.kept.variables, strict=True):
         variable.assign(value)
-    run.stopped(
+    run.ended(
         "trained",
         parameters=kept.count_params(),
         clips={name: len(rows) for name, rows in asdict(split).items()},

@@ -11,7 +11,7 @@ import jinja2
 from multiview.experiment.run import Run
 from multiview.experiment.schema import STARTED_FROM
 from multiview.guessing import Guessing, Share
-from multiview.settings import KEEP, PRESETS, from_record, of_one_branch
+from multiview.settings import KEEP, PRESETS, of_one_branch
 from multiview.support.errors import InputError
 from multiview.systems import label
 from multiview.views import geometry
@@ -47,7 +47,7 @@ def tested_folds(run: Run) -> list[dict]:
 
 def _settings(run: Run) -> dict:
     """What the run's settings do, however they were said."""
-    return asdict(of_one_branch(from_record(run.settings())))
+    return asdict(of_one_branch(run.settings()))
 
 
 def _stretches(settings: dict) -> bool:
@@ -96,7 +96,7 @@ def model_card(run: Run, version: int, export: dict) -> str:
         version=version,
         system=system,
         settings=run.settings(),
-        kept=KEEP[run.settings()["keep"]],
+        kept=KEEP[run.settings().keep],
         dataset=record["store"]["dataset"],
         about=run.about() if "about" in record["store"] else None,
         folds=folds,

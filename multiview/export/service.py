@@ -14,8 +14,7 @@ A network on a user's own view that has no graph has `views` alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -25,11 +24,12 @@ from multiview.audio import MAX_AMPLITUDE
 from multiview.calibration import LEAST, Calibration
 from multiview.evaluation import BATCH_SIZE, UNDECIDED
 from multiview.export.trial import PROBABILITIES
-from multiview.networks import BlendedModel, build_network
+from multiview.networks import BlendedModel
 from multiview.predict.saved import VIEWS_SIGNATURE
 from multiview.recurrence import without_cudnn
 from multiview.segments import Segments, cut_in_graph, test_starts, test_starts_in_graph
-from multiview.systems import System
+from multiview.settings import Settings
+from multiview.training import network_of
 from multiview.transfer import statistics_of
 from multiview.views import VIEWS, Geometry, Sound
 from multiview.views.raw import FULL_SCALE
@@ -39,30 +39,14 @@ CLASSES = "classes"
 MAX_SECONDS = 1920  # of audio in a request, 64 clips of 30 s: views take 1.5 MiB a second
 
 
-def in_float32(model: BlendedModel, system: System, sample_rate: int, settings: Mapping[str, Any]) -> BlendedModel:
-    """A copy that computes in float32 without cuDNN's kernels, on any device.
-
-    Parameters
-    ----------
-    settings : mapping
-        Of the run whose model it is.
-    """
+def in_float32(model: BlendedModel, settings: Settings) -> BlendedModel:
+    """A copy of the model of a run of `settings` that computes in float32 without cuDNN's kernels, on any device."""
+    system = settings.resolve()
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
-        copy = build_network(
-            system.name,
-            model.output[system.scored].shape[-1],
-            sample_rate,
-            settings["width"],
-            statistics_of(model, system.views),
-            views=system.views,
-            backbone=settings["backbone"],
-            joint_gradient=settings["joint_gradient"],
-            view_dropout=settings["view_dropout"],
-            skip_silence=settings["skip_silence"],
-            gradient_checkpointing=settings["gradient_checkpointing"],
-        )
+        classes = model.output[system.scored].shape[-1]
+        copy = network_of(settings, classes, statistics_of(model, system.views))
     finally:
         keras.config.set_dtype_policy(policy)
     copy.set_weights(model.get_weights())

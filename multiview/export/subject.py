@@ -42,7 +42,7 @@ class Subject:
     def record(self) -> dict:
         """Content of `export.json` that no format changes."""
         return {
-            "system": self.run.settings()["system"],
+            "system": self.run.settings().system,
             "views": self.live.views,
             "store_views": list(store_views(self.run)),
             "plugins": plugins.record({"view": store_views(self.run)}),

@@ -73,7 +73,7 @@ def export(
     if not shortest <= seconds <= MAX_SECONDS:
         raise UsageError(f"expected --seconds of {shortest:.2f} to {MAX_SECONDS}, found {seconds:g}")
     check_graphs(live.views, live.size)
-    network = in_float32(model, run.system(), live.sample_rate, run.settings())
+    network = in_float32(model, run.settings())
     service = Service(network, live.classes, live.size, live.calibration)
     if service.without_graph:
         missing = ", ".join(service.without_graph)
@@ -108,7 +108,7 @@ def _write(path: Path, chosen: Format, subject: Subject, version: int) -> None:
     """Write and check a version."""
     path.mkdir()
     difference, tolerance = chosen.write(path, subject), chosen.tolerances[subject.precision]
-    if subject.run.settings()["precision"] != "float32":
+    if subject.run.settings().precision != "float32":
         tolerance = max(tolerance, LOW_PRECISION_TOLERANCE)
     if not difference <= tolerance:
         raise InputError(

@@ -14,6 +14,7 @@ from multiview.history import column
 from multiview.report.claims import Comparison, compare
 from multiview.report.section import Section
 from multiview.report.tables import ABLATED, interval_in_words
+from multiview.settings import Settings
 from multiview.systems import JOINT, label
 
 ONE_HOT = 0.9  # a weight above it leaves next to nothing to the other branches
@@ -40,16 +41,16 @@ def calmness(weights: np.ndarray) -> dict[str, float]:
     }
 
 
-def stability(history: pd.DataFrame, settings: dict) -> dict[str, float]:
+def stability(history: pd.DataFrame, settings: Settings) -> dict[str, float]:
     """`calmness` of a run's weights once they may move: after W evaluations and the warm-up."""
-    free = (history["evaluation"] >= settings["window"]) & (history["epoch"] >= settings["warm_up_epochs"])
+    free = (history["evaluation"] >= settings.window) & (history["epoch"] >= settings.warm_up_epochs)
     weights = [column("weight", branch) for branch in branches_of(history)]
     return calmness(history.loc[free, weights].to_numpy())
 
 
 def baseline(results: Results) -> str:
     """Name of the run that the ablations are compared with: the rule of its weights; empty where there is none."""
-    return next((run.settings()["blending"] for run in results.runs.get(JOINT, {}).values()), "")
+    return next((run.settings().blending for run in results.runs.get(JOINT, {}).values()), "")
 
 
 def with_baseline(results: Results) -> dict[str, dict[Trial, Run]]:
@@ -88,7 +89,7 @@ def ablation_table(results: Results) -> pd.DataFrame:
         records.append(
             {
                 "ablation": name,
-                **{key: settings[key] for key in ABLATED},
+                **{key: getattr(settings, key) for key in ABLATED},
                 "evaluation_interval": interval_in_words(settings),
                 "views": ",".join(runs[0].system().views),
                 "folds": each.folds,

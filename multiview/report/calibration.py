@@ -45,15 +45,15 @@ def calibrated_rows(results: Results) -> dict[str, Calibrated]:
     for row, trials in results.rows.items():
         labels = [each.labels for each in trials.values()]
         counts = np.array(list(shares(trials).values()))
-        before = [each.probabilities[row] for each in trials.values()]
+        before = {trial: each.probabilities[row] for trial, each in trials.items()}
         known = {trial: each for trial in trials if (each := _temperature(results, row, trial))}
-        after = [tempered(*each) for each in zip(before, known.values(), strict=False)]
         complete = len(known) == len(trials)
+        after = [tempered(before[trial], each) for trial, each in known.items()] if complete else []
         found[row] = Calibrated(
             temperatures=tuple(float(each.mean()) for each in by_fold(known).values()) if complete else (),
-            before=_reliability(before, labels, counts),
+            before=_reliability(list(before.values()), labels, counts),
             after=_reliability(after, labels, counts) if complete else None,
-            loss_before=_loss(before, labels, counts),
+            loss_before=_loss(list(before.values()), labels, counts),
             loss_after=_loss(after, labels, counts) if complete else math.nan,
         )
     return found

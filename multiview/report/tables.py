@@ -14,6 +14,7 @@ from multiview.experiment.run import ABLATIONS, Run
 from multiview.guessing import Guessing, Share
 from multiview.report.paper import PAPER_TABLE_3
 from multiview.report.section import Section
+from multiview.settings import Settings
 from multiview.systems import LATE_FUSION, label, table_rows
 from multiview.views import VIEWS, paper_views
 
@@ -68,13 +69,13 @@ def table_3_section(results: Results) -> Section:
             cells[-1].append(_percent(row.paper_accuracy))
     settings = [run.settings() for runs in results.runs.values() for run in runs.values()]
     said = {
-        key: ", ".join(map(str, sorted({each[key] for each in settings})))
+        key: ", ".join(map(str, sorted({getattr(each, key) for each in settings})))
         for key in ("preset", "sample_rate", "epochs", "seed")
     }
     notes = [
         f"Clip-level accuracy, mean and standard deviation over the folds, preset {said['preset']}, "
         f"{said['sample_rate']} Hz, {said['epochs']} epochs, seed {said['seed']}."
-        + (" The mean over seeds comes first." if len({each["seed"] for each in settings}) > 1 else ""),
+        + (" The mean over seeds comes first." if len({each.seed for each in settings}) > 1 else ""),
         _against_guessing(shares),
         *([] if paper else ["The paper reports no figures on this dataset."]),
         *_other_views(results),
@@ -177,9 +178,9 @@ def run_table(results: Results) -> pd.DataFrame:
                          for run in runs.values()])  # fmt: skip
 
 
-def interval_in_words(settings: dict) -> str:
+def interval_in_words(settings: Settings) -> str:
     """From one evaluation of a run to the next, in words."""
-    steps, epochs = settings["evaluation_interval"], settings["evaluation_epochs"]
+    steps, epochs = settings.evaluation_interval, settings.evaluation_epochs
     return f"{steps} steps" if steps else "epoch" if epochs == 1 else f"{epochs} epochs"
 
 
@@ -189,10 +190,10 @@ def _run_record(name: str, run: Run) -> dict:
     return {
         "run": name,
         "views": ",".join(run.system().views),
-        **{key: settings[key] for key in SETTINGS},
+        **{key: getattr(settings, key) for key in SETTINGS},
         "evaluation_interval": interval_in_words(settings),
-        "backbone": settings["backbone"] or DEFAULT,
-        "augmentations": settings["augmentations"] or "none",
+        "backbone": settings.backbone or DEFAULT,
+        "augmentations": settings.augmentations or "none",
         "parameters": record.get("parameters"),
         "training, s": record.get("training_seconds"),
         "peak memory, MiB": record.get("peak_memory_mib"),

@@ -14,7 +14,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
-        super().__init__(*args, **keywords, allow_abbrev=False)
+        super().__init__(*args, **keywords | {"allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end with status 2."""

@@ -135,7 +135,7 @@ def accuracies(path: str, folder: Path) -> list[str]:
 
     run = Run(path)
     store, settings = run.store(), run.settings()
-    rows = make_split(store, settings["fold"], settings["seed"]).test
+    rows = make_split(store, settings.fold, settings.seed).test
     segments = test_segments(rows, store.samples[rows], store.size)
     models = {"the run": Path(path)} | {" ".join(key): each for key, each in exports(path, folder).items()}
     lines = ["| | accuracy, % | same class as the run |", "|---|---|---|"]

@@ -60,7 +60,7 @@ def train(store: Path, results: Path, step: str, system: str, fold: int) -> Run:
 
 def figures(run: Run) -> dict[str, float]:
     """What a run says: losses and accuracies on validation where it was kept, and the accuracy on the test clips."""
-    record, scored = run.read(), find_system(run.settings()["system"]).scored
+    record, scored = run.read(), find_system(run.settings().system).scored
     history = pd.read_csv(run.history).set_index("evaluation")
     kept = history.loc[record["kept"]["evaluation"]]
     scores = pd.read_json(run.metrics, typ="series")["accuracy"]

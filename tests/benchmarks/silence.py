@@ -45,7 +45,7 @@ def rows(path: Path) -> list[dict]:
     """What a run says with all segments, with those with sound, and with their statistics."""
     run = Run(path)
     store, settings, model = run.store(), run.settings(), run.load_model()
-    split, scored = make_split(store, settings["fold"], settings["seed"]), find_system(settings["system"]).scored
+    split, scored = make_split(store, settings.fold, settings.seed), find_system(settings.system).scored
     found = []
     for name, skip_silence, renew in (
         ("all", False, False),
@@ -59,7 +59,7 @@ def rows(path: Path) -> list[dict]:
         loss, validation, _ = figures(model, store, split.validation, scored, skip_silence)
         test_loss, test, together = figures(model, store, split.test, scored, skip_silence)
         found.append(
-            {"system": settings["system"], "segments": name, "validation loss": loss, "validation, %": validation} |
+            {"system": settings.system, "segments": name, "validation loss": loss, "validation, %": validation} |
             {"test loss": test_loss, "test, %": test, "self-ensemble, %": together}
         )  # fmt: skip
     keras.utils.clear_session(free_memory=True)

@@ -43,7 +43,7 @@ def rows(path: Path, counts: list[int]) -> list[dict]:
     """What a run says: as it was kept, and with the statistics of each number of segments."""
     run = Run(path)
     store, settings, model = run.store(), run.settings(), run.load_model()
-    split, scored = make_split(store, settings["fold"], settings["seed"]), find_system(settings["system"]).scored
+    split, scored = make_split(store, settings.fold, settings.seed), find_system(settings.system).scored
     averaged, found = None, []
     for count in (0, *counts):
         if count:

@@ -16,9 +16,10 @@ import numpy as np
 
 import multiview
 from multiview.experiment.checkpoint import Checkpoint
-from multiview.experiment.grid import Task, overview
+from multiview.experiment.grid import Task
 from multiview.experiment.results import collect
 from multiview.experiment.run import Run
+from multiview.experiment.running import overview
 from multiview.history import HEAD, columns
 from tests.fuzz.mutations import any_bytes, any_hdf5, any_json, any_table, rezipped
 from tests.fuzz.runner import Case
