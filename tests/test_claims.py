@@ -80,6 +80,23 @@ def test_comparison_by_hand() -> None:
     assert compare(correct, "concat", "raw") is None
 
 
+@pytest.mark.parametrize("only", [((1, 0), (3, 2), (3, 0)), ((1, 1), (2, 0), (3, 0))])
+def test_an_interval_that_ends_at_zero_does_so_exactly(only: tuple[tuple[int, int], ...]) -> None:
+    """By fold of 10 clips, how many only the first and only the second has right; the 2.5 % quantile is a draw of 0.
+
+    As a sum of tenths and thirds it may be 1e-17 to either side, and above 0 would count as better.
+    """
+    places = np.arange(10)
+    correct = {
+        "a": {Trial(fold): places < better for fold, (better, _) in enumerate(only, 1)},
+        "b": {
+            Trial(fold): (better <= places) & (places < better + worse) for fold, (better, worse) in enumerate(only, 1)
+        },
+    }
+    found = compare(correct, "a", "b")
+    assert str(found.low) == "0.0" and found.difference == pytest.approx(10 * sum(b - w for b, w in only) / 3)
+
+
 def test_seeds_are_no_more_clips() -> None:
     """A second seed that answers the same changes nothing but the count of answers; one that differs, the mean."""
     one = {

@@ -157,6 +157,11 @@ def bootstrap(differences: Mapping[int, np.ndarray]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def _exact(points: float) -> float:
+    """Without the rounding errors of sums of fractions, by which a tie would have a sign."""
+    return round(float(points), 9) + 0.0
+
+
 def compare(correct: Correct, row: str, against: str) -> Comparison | None:
     """`row` against `against`, None where they have no trial in common."""
     trials = set(correct.get(row, ())) & set(correct.get(against, ()))
@@ -172,9 +177,9 @@ def compare(correct: Correct, row: str, against: str) -> Comparison | None:
         against=against,
         folds=len(folds),
         clips=sum(each.shape[1] for each in folds.values()),
-        difference=float(points.mean()),
-        low=100 * low,
-        high=100 * high,
+        difference=_exact(points.mean()),
+        low=_exact(100 * low),
+        high=_exact(100 * high),
         deviation=float(points.std(ddof=1)) if len(folds) > 1 else float("nan"),
         better=int((every > 0).sum()),
         worse=int((every < 0).sum()),
