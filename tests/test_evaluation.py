@@ -9,8 +9,10 @@ import pytest
 
 from multiview import evaluation
 from multiview.experiment.evaluate import scores_of
+from multiview.experiment.predictions import Predictions
 from multiview.segments import MONITOR_SEGMENTS, test_segments
 from multiview.store import Store
+from multiview.systems import find_system
 from multiview.views import VIEWS, geometry
 
 
@@ -79,10 +81,9 @@ def test_who_says_nothing_is_not_right() -> None:
     assert evaluation.decisions(probabilities).tolist() == [evaluation.NO_CLASS] * 2 + [3]
     assert evaluation.accuracy(probabilities, np.array([0, 2, 3])) == pytest.approx(1 / 3)
     assert evaluation.accuracy(probabilities[:, :1], np.array([0, 0, 0])) == 1
-    system = SimpleNamespace(ensemble=None)
-    found = SimpleNamespace(probabilities={"mel": probabilities}, labels=np.array([1, 2, 2]), classes=list("abcd"))
-    assert scores_of(found, system) == {"mel": 0}
-    assert scores_of(found, system, [2, 1]) == {"mel": pytest.approx(1 / 3)}
+    found = Predictions(list("xyz"), np.array([1, 2, 2]), list("abcd"), {"mel": probabilities}, {"mel": 1.0})
+    assert scores_of(found, find_system("mel")) == {"mel": 0}
+    assert scores_of(found, find_system("mel"), [2, 1]) == {"mel": pytest.approx(1 / 3)}
 
 
 def test_self_ensemble_is_equation_6() -> None:

@@ -122,7 +122,10 @@ def test_killed_at_eight_moments_equals_an_undisturbed_run(tiny_store: Store, tm
 def test_killed_run_continues_from_its_checkpoint(tiny_store: Store, tmp_path: Path, undisturbed: Run) -> None:
     """Kill -9 in the middle of training; the same command finishes the run, and nothing tells it was disturbed."""
     command, run = cqt_command(tiny_store, tmp_path / "run"), Run(tmp_path / "run")
-    process = subprocess.Popen(command, **QUIET)
+    # With a checkpoint after every evaluation, however long one takes here.
+    often = "import sys; from multiview.experiment import recorder; recorder.CHECKPOINT_SHARE = float('inf'); "
+    often += "from multiview import cli; sys.exit(cli.main())"
+    process = subprocess.Popen([sys.executable, "-c", often, *command[command.index("train") :]], **QUIET)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (run.history.exists() and len(run.history.read_text().split()) > 3):
         time.sleep(0.02)
