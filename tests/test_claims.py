@@ -94,7 +94,8 @@ def test_an_interval_that_ends_at_zero_does_so_exactly(only: tuple[tuple[int, in
         },
     }
     found = compare(correct, "a", "b")
-    assert str(found.low) == "0.0" and found.difference == pytest.approx(10 * sum(b - w for b, w in only) / 3)
+    assert str(found.low) == str(compare(correct, "b", "a").high) == "0.0"
+    assert found.difference == pytest.approx(10 * sum(better - worse for better, worse in only) / 3)
 
 
 def test_seeds_are_no_more_clips() -> None:

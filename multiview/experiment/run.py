@@ -228,7 +228,7 @@ class Run:
         return found
 
     def leave_word(self, reason: str) -> None:
-        """That the command which should have made the run has failed, be it before it began."""
+        """Say in the directory that the command which should have made the run has failed, be it before it began."""
         write_json(self.failure, {"reason": reason, "time": now()})
 
     def why_failed(self) -> str | None:
